@@ -20,7 +20,6 @@ pub use status_endpoints::StatusEndpoints;
 pub struct Secret(String);
 
 impl Secret {
-    /// Wraps a secret.
     pub fn new(value: String) -> Self {
         Self(value)
     }
@@ -43,7 +42,6 @@ impl fmt::Display for Secret {
     }
 }
 
-/// How to reach etcd.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EtcdConfig {
     /// Endpoints as given: `https://host:port`, `http://host:port` or bare `host:port`. Never empty.
@@ -54,7 +52,6 @@ pub struct EtcdConfig {
     pub ca_file: Option<PathBuf>,
     /// Client certificate and its key (PEM): both or neither.
     pub client_pair: Option<(PathBuf, PathBuf)>,
-    /// User name and password.
     pub login: Option<(String, Secret)>,
     /// How long before its end a lease must have been renewed.
     pub renew_margin: Duration,
@@ -63,9 +60,7 @@ pub struct EtcdConfig {
 /// Where docker's options go when the daemon writes them itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerOptsFile {
-    /// The file to write.
     pub path: PathBuf,
-    /// Name of the combined variable.
     pub key: String,
 }
 
@@ -147,7 +142,6 @@ pub struct IfaceConfig {
     pub can_reach: Option<IpAddr>,
     /// IPv4 address that peers should use instead of the interface's own.
     pub public_ip: Option<Ipv4Addr>,
-    /// The same for IPv6.
     pub public_ipv6: Option<Ipv6Addr>,
 }
 
@@ -158,18 +152,14 @@ impl IfaceConfig {
     }
 }
 
-/// What the host's firewall must do for the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FirewallConfig {
-    /// Masquerade what leaves the overlay.
     pub ip_masq: bool,
     /// With ports that no one can guess, where kernel and tool can.
     pub fully_random: bool,
-    /// Accept the overlay's packets for forwarding.
     pub forward: bool,
     /// How often the rules are looked at where no one tells of changes.
     pub resync: Duration,
-    /// Accept VXLAN packets from peers only.
     pub source_filter: bool,
 }
 
@@ -191,27 +181,19 @@ impl fmt::Display for FirewallConfig {
     }
 }
 
-/// Everything `flanneld` needs to run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub etcd: EtcdConfig,
-    /// This host's interface and addresses.
     pub iface: IfaceConfig,
     /// Drop what goes to unused addresses of the own subnets.
     pub blackhole: bool,
-    /// The overlay devices' checksum offload.
     pub tx_checksum: TxChecksum,
-    /// Where `subnet.env` goes.
     pub subnet_file: PathBuf,
-    /// Where the daemon writes docker's options, if it does.
     pub docker_opts: Option<DockerOptsFile>,
     /// Where the state is kept that a start without etcd needs.
     pub state_file: Option<PathBuf>,
-    /// What to do if another host has the own key.
     pub on_lease_lost: OnLeaseLost,
-    /// What the firewall must do.
     pub firewall: FirewallConfig,
-    /// Where the daemon can be asked how it is.
     pub status_endpoints: StatusEndpoints,
 }
 
@@ -244,7 +226,6 @@ impl fmt::Display for Config {
     }
 }
 
-/// One line, as flags would say it.
 impl fmt::Display for IfaceConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.names_an_interface() {

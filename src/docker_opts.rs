@@ -16,13 +16,10 @@ const GATEWAY: u32 = 2;
 /// Which lines to write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
-    /// A line for each docker option.
     pub individual: bool,
-    /// A line with all of them.
     pub combined: bool,
     /// Name of the variable on the combined line. Its present value comes first in it.
     pub key: String,
-    /// Tell docker whether to masquerade.
     pub ip_masq: bool,
 }
 
@@ -46,9 +43,6 @@ pub struct BadIpMasq(pub String);
 ///
 /// Every variable that has `DOCKER_OPT_` in its name or value takes part, sorted by name. The blank before each option
 /// makes the combined value begin with one; the script's users may rely on it.
-///
-/// # Errors
-/// When `FLANNEL_IPMASQ` is needed and neither `true` nor `false`.
 pub fn render(options: &Options, variables: &Variables) -> Result<String, BadIpMasq> {
     let before = variables
         .get(&options.key)

@@ -33,9 +33,6 @@ const STATE_MODE: u32 = 0o600;
 const DISCARD: Duration = Duration::from_secs(1);
 
 /// Finds out, before anything else is made, whether the files can be written, and reads what an earlier life left.
-///
-/// # Errors
-/// The file, the step that would fail, and what to do.
 pub async fn prepare(config: &Config, on_slow: impl FnOnce()) -> Result<Previous, Error> {
     let (subnet_file, docker_opts) = (config.subnet_file.clone(), config.docker_opts.clone());
     let work = move || {
@@ -54,9 +51,6 @@ pub struct Reading(Option<JoinHandle<io::Result<Vec<u8>>>>);
 
 impl Reading {
     /// Reads the file at `path`, which is the same each time.
-    ///
-    /// # Errors
-    /// Why it cannot be read.
     pub async fn soon(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
         let reading = self
@@ -226,7 +220,6 @@ impl Files {
             .any(|kept| kept.state.borrow().is_gone && kept.is_written())
     }
 
-    /// Writes the state file, if there is one.
     pub fn save(&mut self, bytes: Vec<u8>) {
         if let Some(kept) = &mut self.state {
             kept.write(bytes);
@@ -238,14 +231,12 @@ impl Files {
         self.state.as_ref().is_some_and(|kept| !kept.is_written())
     }
 
-    /// Whether the state file was removed by another program.
     pub fn is_state_gone(&self) -> bool {
         self.state
             .as_ref()
             .is_some_and(|kept| kept.state.borrow().is_gone && kept.is_written())
     }
 
-    /// What keeps the announcement from being written.
     pub fn trouble(&self) -> Option<String> {
         self.announcing()
             .find_map(|kept| kept.state.borrow().trouble.clone())
@@ -318,7 +309,6 @@ impl Previous {
         Self::of(path, &std::fs::read(path).unwrap_or_default())
     }
 
-    /// What the file at `path` holds.
     pub fn of(path: &Path, bytes: &[u8]) -> Self {
         Self {
             text: String::from_utf8_lossy(bytes).into_owned(),
@@ -344,7 +334,6 @@ impl Previous {
         remembered.subnets
     }
 
-    /// The networks that the host was in.
     pub fn networks(&self) -> Vec<IpNetwork> {
         subnet_env::remembered_networks(&self.text)
     }

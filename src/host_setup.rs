@@ -19,7 +19,6 @@ pub struct NodeConfig {
     pub iface: IfaceConfig,
     /// Text that stays this machine's own over reboots.
     pub machine: String,
-    /// Drop what goes to unused addresses of the own subnets.
     pub blackhole: bool,
     /// The backend decides by the routing table how peers are reached.
     reads_routes: bool,
@@ -27,7 +26,6 @@ pub struct NodeConfig {
 
 /// What follows from it on the host as it is now.
 pub struct ResolvedHost {
-    /// The interface that carries the overlay.
     pub underlay: Underlay,
     /// The same, with what decides when it is left.
     pub in_use: InUse,
@@ -37,10 +35,8 @@ pub struct ResolvedHost {
 /// Why the host as it is now cannot take part.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// No interface fits.
     #[error(transparent)]
     Interface(#[from] iface::Error),
-    /// The configured backend does not work here.
     #[error("network configuration: {0}")]
     Backend(#[from] BadConfig),
 }
@@ -59,9 +55,6 @@ impl NodeConfig {
 
     /// Works it out. Addresses that this machine's own lease announces, as far as that is known, are preferred, and those that
     /// other hosts announce are left to them if there are others. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
-    ///
-    /// # Errors
-    /// When no interface fits or the backend cannot work on it. May pass with the next change of interfaces.
     pub fn resolve<'a>(
         &self,
         facts: &HostState,
@@ -84,9 +77,6 @@ impl NodeConfig {
 
     /// Works out what to use in place of `in_use` on the host as it is now; `waited` if addresses that are gone have been
     /// waited for.
-    ///
-    /// # Errors
-    /// When nothing is left that can be used.
     pub fn follow(
         &self,
         facts: &HostState,
@@ -104,9 +94,6 @@ impl NodeConfig {
     }
 
     /// Works out what follows from carrying the overlay on `underlay`.
-    ///
-    /// # Errors
-    /// When the backend cannot work on it.
     pub fn resolve_on(
         &self,
         underlay: Underlay,

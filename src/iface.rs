@@ -36,20 +36,15 @@ impl Announced<'_> {
 /// The interface that carries the overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Underlay {
-    /// Interface index.
     pub index: u32,
-    /// Interface name.
     pub name: String,
-    /// Its MTU in bytes.
     pub mtu: u32,
     /// The address that tunnel packets over IPv4 leave from; there if the overlay has IPv4.
     pub v4: Option<Ipv4Addr>,
-    /// The same for IPv6.
     pub v6: Option<Ipv6Addr>,
 }
 
 impl Underlay {
-    /// The interface `link` with these addresses.
     pub fn new(link: &LinkFact, Addresses { v4, v6 }: Addresses) -> Self {
         Self {
             index: link.index,
@@ -144,7 +139,6 @@ impl Addresses {
         }
     }
 
-    /// Whether `ip` is one of them.
     pub fn contains(self, ip: IpAddr) -> bool {
         self.get(Family::of(ip)) == Some(ip)
     }
@@ -173,9 +167,7 @@ impl fmt::Display for Addresses {
 /// Which address families the overlay has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Families {
-    /// IPv4.
     pub v4: bool,
-    /// IPv6.
     pub v6: bool,
 }
 

@@ -25,9 +25,6 @@ const SERVER_LIMIT: Duration = Duration::from_millis(700);
 const DATAGRAM: usize = 4096;
 
 /// Looks up the addresses of a host, which is a name or an address itself.
-///
-/// # Errors
-/// When there are none, or no one answers.
 pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if cfg!(feature = "static") {
         let addresses = lookup_below(Path::new("/"), host).await?;

@@ -47,7 +47,6 @@ impl Schedule {
         }
     }
 
-    /// When the next resync is due.
     pub fn next(&self) -> Instant {
         self.next
     }

@@ -79,9 +79,7 @@ pub struct State {
     /// When etcd last confirmed the lease of this host.
     pub saved: SystemTime,
     pub network: NetworkConfig,
-    /// The lease of this host.
     pub own: Lease,
-    /// The other hosts' leases.
     pub peers: Vec<Lease>,
 }
 
@@ -102,12 +100,7 @@ pub enum Error {
     Unreadable(String),
     /// It was written on another machine (a cloned disk), or for another cluster.
     #[error("it belongs to machine {machine:?}, prefix {prefix}")]
-    Foreign {
-        /// The machine that wrote it.
-        machine: String,
-        /// The root of its keys.
-        prefix: String,
-    },
+    Foreign { machine: String, prefix: String },
     /// The lease may have expired, and the subnet be another host's.
     #[error("it is {} h old, and a lease expires after {} h", .0.as_secs() / 3600, LEASE_TTL.as_secs() / 3600)]
     Old(Duration),
@@ -141,9 +134,6 @@ impl From<serde_json::Error> for Error {
 }
 
 /// The text of a state file. `peers` are subnets, revision of creation and what is announced.
-///
-/// # Errors
-/// When what is announced is not JSON, which it is.
 pub fn render<'a>(
     owner: Owner<'_>,
     saved: SystemTime,
@@ -167,9 +157,6 @@ pub fn render<'a>(
 }
 
 /// Reads a state file of `owner`. A peer that cannot be read is left out.
-///
-/// # Errors
-/// Why it cannot be used.
 pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     let file: File<'_, Vec<Record>> = serde_json::from_slice(text)?;
     file.check(owner)?;
@@ -184,9 +171,6 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
 }
 
 /// Reads the own lease of a state file of `owner`, and not its peers.
-///
-/// # Errors
-/// Why it cannot be used.
 pub fn parse_own(text: &[u8], owner: Owner<'_>) -> Result<Lease, Error> {
     let file: File<'_, IgnoredAny> = serde_json::from_slice(text)?;
     file.check(owner)?;

@@ -24,7 +24,6 @@ use tokio::sync::oneshot;
 
 /// Descriptors that a daemon with connections to some members needs, with room to spare.
 const DESCRIPTORS: u64 = 64;
-/// How long an idle thread is kept.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// How long the end waits for files that are being written.
 const LAST_WRITES: Duration = Duration::from_secs(1);
@@ -95,7 +94,6 @@ fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
     end
 }
 
-/// The signals that end the process.
 struct Signals {
     term: Signal,
     int: Signal,

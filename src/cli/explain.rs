@@ -23,7 +23,6 @@ impl Origins {
 }
 
 impl FromIterator<String> for Origins {
-    /// Collects the names of the flags that the environment set.
     fn from_iter<I: IntoIterator<Item = String>>(names: I) -> Self {
         Self {
             from_env: names.into_iter().collect(),
@@ -31,7 +30,6 @@ impl FromIterator<String> for Origins {
     }
 }
 
-/// Formats clap's error as one line, in Go's spelling.
 pub fn explain(error: &clap::Error, origins: &Origins) -> String {
     let name = context(error, ContextKind::InvalidArg)
         .map(|arg| bare(&arg))
@@ -58,7 +56,6 @@ fn context(error: &clap::Error, kind: ContextKind) -> Option<String> {
     error.get(kind).map(ToString::to_string)
 }
 
-/// Returns the flag, without dashes, that clap suggests for an unknown one.
 pub fn suggestion(error: &clap::Error) -> Option<String> {
     context(error, ContextKind::SuggestedArg).map(|arg| bare(&arg))
 }

@@ -50,14 +50,12 @@ pub struct Flag {
     /// Name without dashes.
     pub name: &'static str,
     pub kind: Kind,
-    /// What this release makes of it.
     pub support: Support,
     /// One sentence for the help list.
     pub help: &'static str,
 }
 
 impl Flag {
-    /// The environment variable that stands for it.
     pub fn variable(&self) -> String {
         format!(
             "{VARIABLE_PREFIX}{}",

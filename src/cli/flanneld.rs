@@ -13,10 +13,8 @@ use super::go_flags::{self, Given, parse_bool};
 use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
 use crate::util::logging::{Format, Logging};
 
-/// What a command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Parsed {
-    /// Run the daemon.
     Run(Box<Run>),
     /// Print this text, help or version, on standard error and exit with 0.
     Show(String),
@@ -56,11 +54,9 @@ impl From<String> for Mistake {
     }
 }
 
-/// All that the daemon is started with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     pub config: Config,
-    /// What to say about it.
     pub logging: Logging,
     /// Whatever was given and has no effect, one sentence each: to be logged first.
     pub warnings: Vec<String>,

@@ -10,7 +10,6 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use clap::{Arg, Command};
 
-/// One flag of the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Given {
     /// Its name without dashes.
@@ -162,9 +161,6 @@ fn stray(cmd: &Command, before: Option<&Given>, arg: OsString) -> SyntaxError {
 }
 
 /// Go's booleans.
-///
-/// # Errors
-/// Anything but the twelve words Go knows.
 pub fn parse_bool(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Ok(true),
@@ -174,9 +170,6 @@ pub fn parse_bool(text: &str) -> Result<bool, String> {
 }
 
 /// Go's integers: a sign, then decimal, `0x`, `0b`, `0o` or octal after a plain `0`; `_` between digits.
-///
-/// # Errors
-/// Anything else, and what 64 bits cannot hold.
 pub fn parse_int(text: &str) -> Result<i64, String> {
     let (sign, number) = match text.strip_prefix('-') {
         Some(number) => ("-", number),

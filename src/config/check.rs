@@ -39,13 +39,10 @@ pub struct Flags {
     pub state_file: PathBuf,
     pub on_lease_lost: OnLeaseLost,
     pub ip_masq: bool,
-    /// `-ip-masq-fully-random-disable`.
     pub fully_random_disable: bool,
-    /// `-iptables-forward-rules`.
     pub forward_rules: bool,
     /// `-iptables-resync`, in seconds.
     pub resync: i64,
-    /// `-vxlan-source-filter`.
     pub source_filter: bool,
     pub healthz_ip: String,
     /// `-healthz-port`; 0 and less: none.
@@ -55,13 +52,11 @@ pub struct Flags {
     pub probe_interval: i64,
 }
 
-/// Why the flags do not make a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invalid {
     /// Name of the flag to change, without dashes: anyone who knows whether it was given as a flag or as a
     /// variable puts it in front of `why`.
     pub flag: &'static str,
-    /// What is wrong with it, and what would be right.
     pub why: String,
 }
 

@@ -7,7 +7,6 @@ use std::net::Ipv6Addr;
 pub struct Endpoint {
     /// Whether it is `https`; `None` without a scheme.
     pub tls: Option<bool>,
-    /// Host and port.
     pub authority: String,
 }
 

@@ -10,7 +10,6 @@ use regex::Regex;
 pub struct Pattern(Regex);
 
 impl Pattern {
-    /// Whether it matches somewhere in `text`.
     pub fn matches(&self, text: &str) -> bool {
         self.0.is_match(text)
     }

@@ -10,10 +10,8 @@ use super::Invalid;
 /// Longest pause between two probes of a peer: a day.
 const LONGEST: u64 = 86_400;
 
-/// Where the daemon can be asked how it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StatusEndpoints {
-    /// Address of the health port.
     pub health: Option<SocketAddr>,
     /// The socket that `rflannel status` asks.
     pub status: Option<PathBuf>,

@@ -27,7 +27,6 @@ impl std::fmt::Display for Mode {
     }
 }
 
-/// What the firewall must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DesiredRules {
     pub mode: Mode,
@@ -35,7 +34,6 @@ pub struct DesiredRules {
     pub overlays: Vec<Overlay>,
     /// Networks that this host was in before: their rules go.
     pub former: Vec<IpNetwork>,
-    /// What was asked for.
     pub config: FirewallConfig,
     /// The packets that the source filter is about.
     pub tunnel: Tunnel,
@@ -96,7 +94,6 @@ impl DesiredRules {
         ]
     }
 
-    /// What nftables must hold in one family.
     pub fn nft(&self, family: Family, can_random: bool) -> [(nft::Place, Wanted); 2] {
         let (masquerade, forward) = self.rules(Mode::Nftables, family, can_random);
         [(nft::POSTROUTING, masquerade), (nft::FORWARD, forward)]

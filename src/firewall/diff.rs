@@ -7,7 +7,6 @@ use ipnetwork::IpNetwork;
 
 use super::rule::{Rule, Wanted, is_multicast};
 
-/// A rule that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Present<I> {
     /// What it is deleted by.
@@ -18,10 +17,8 @@ pub struct Present<I> {
     pub nets: Vec<IpNetwork>,
 }
 
-/// What has to be done to a chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RuleDiff<I> {
-    /// Rules that go.
     pub delete: Vec<I>,
     /// A rule for the head of the chain.
     pub insert: Option<Rule>,
@@ -32,7 +29,6 @@ pub struct RuleDiff<I> {
 }
 
 impl<I> RuleDiff<I> {
-    /// Whether the rules are as wanted.
     pub fn is_empty(&self) -> bool {
         self.delete.is_empty() && self.insert.is_none() && self.append.is_empty()
     }

@@ -19,25 +19,16 @@ const PATHS: &str = "/usr/local/sbin:/usr/sbin:/sbin";
 /// Why a program did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ExecError {
-    /// It is not there.
     #[error("{0} is not installed: install it (Debian: package {package}), or add its directory to PATH", package = package(.0))]
     Missing(String),
     /// It does not understand what is there.
     #[error(
         "{program} cannot read table {table}: another program wrote rules into it with nft; remove these rules, or let flannel use nftables (EnableNFTables)"
     )]
-    Foreign {
-        /// Name.
-        program: String,
-        table: String,
-    },
+    Foreign { program: String, table: String },
     /// It could not be run, or did not end.
     #[error("{program} {why}")]
-    Broken {
-        /// Name.
-        program: String,
-        why: String,
-    },
+    Broken { program: String, why: String },
     #[error("{program} failed: {why}")]
     Refused {
         /// Name and arguments.
@@ -63,9 +54,6 @@ impl ExecError {
 }
 
 /// Runs a program to its end with `input` as its standard input; what it prints.
-///
-/// # Errors
-/// When it is not there, hangs or fails, with what it says about it.
 pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<String, ExecError> {
     let broken = |why: String| ExecError::Broken {
         program: program.to_owned(),
@@ -148,7 +136,6 @@ fn said(output: &Output) -> String {
     }
 }
 
-/// What an iptables is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Version {
     number: (u32, u32, u32),
@@ -182,7 +169,6 @@ impl Version {
         }
     }
 
-    /// Whether `MASQUERADE --random-fully` is known.
     pub(super) fn has_random_fully(self) -> bool {
         self.number >= (1, 6, 2)
     }

@@ -25,7 +25,6 @@ pub struct Place {
     pub comment: &'static str,
 }
 
-/// Masquerade.
 pub const POSTROUTING: Place = Place {
     table: "nat",
     hook: "POSTROUTING",
@@ -47,7 +46,6 @@ pub struct Table {
     lines: Vec<Line>,
 }
 
-/// A rule as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Line {
     chain: String,

@@ -75,13 +75,11 @@ impl fmt::Display for RuleBackend {
 /// How the firewall stands, for those who watch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Where the rules are.
     pub mode: Mode,
     /// Why they are not as desired, with what to do. `None`: they are.
     pub trouble: Option<String>,
     /// Why they have no effect although they are in place, with what to do.
     pub obstacle: Option<String>,
-    /// How many repairs were made.
     pub repairs: u64,
     /// Another program keeps modifying them.
     pub flapping: bool,
@@ -127,7 +125,6 @@ pub struct Firewall {
     cleared: bool,
     /// The next difference is no surprise: the desired state has changed.
     expected: bool,
-    /// How many repairs were made.
     repairs: u64,
     state: watch::Sender<Option<State>>,
 }

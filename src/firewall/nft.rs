@@ -26,7 +26,6 @@ pub struct Place {
     comment: &'static str,
 }
 
-/// Masquerade.
 pub const POSTROUTING: Place = Place {
     chain: "postrtg",
     kind: "nat",
@@ -187,7 +186,6 @@ pub fn difference(
     lines
 }
 
-/// The commands for one chain.
 fn chain(
     name: &Name,
     there: &Table,

@@ -12,11 +12,9 @@ const MULTICAST: [&str; 2] = ["224.0.0.0/4", "ff00::/8"];
 pub struct Match {
     /// The address must not be inside.
     pub negated: bool,
-    /// Where the address is.
     pub net: IpNetwork,
 }
 
-/// What happens to a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The rest of the chain does not count.
@@ -36,11 +34,8 @@ pub enum Verdict {
 pub struct Rule {
     /// Only packets that kube-proxy has marked for its own masquerade.
     pub marked: bool,
-    /// Only from here.
     pub source: Option<Match>,
-    /// Only to there.
     pub destination: Option<Match>,
-    /// Then what.
     pub verdict: Verdict,
 }
 

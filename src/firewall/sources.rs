@@ -23,9 +23,7 @@ const CHUNK: usize = 1024;
 /// The packets that are looked at.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tunnel {
-    /// UDP port.
     pub port: u16,
-    /// Network identifier.
     pub vni: u32,
 }
 
@@ -43,7 +41,6 @@ impl Tunnel {
         format!("{protocol}: VNI {vni} on port {port} only from peers")
     }
 
-    /// All of it.
     fn create(self, peers: &BTreeSet<IpAddr>) -> Vec<String> {
         let (name, Self { port, vni }) = (self.table(), self);
         let mut lines = vec![

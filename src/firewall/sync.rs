@@ -15,7 +15,6 @@ use crate::util::family::Family;
 /// Seconds to wait for the lock of iptables-legacy.
 const LOCK: &str = "5";
 
-/// iptables of one family.
 #[derive(Debug)]
 pub(super) struct Iptables {
     family: Family,
@@ -152,7 +151,6 @@ impl Iptables {
     }
 }
 
-/// nftables.
 #[derive(Debug, Default)]
 pub(super) struct Nft {
     /// What it can do besides: comments, random ports.
@@ -222,7 +220,6 @@ impl Nft {
         ))
     }
 
-    /// Writes all at once.
     pub(super) async fn write(&self, commands: &str) -> Result<(), ExecError> {
         run("nft", &["-f", "-"], commands).await.map(drop)
     }

@@ -33,21 +33,16 @@ fn list(reasons: &[Reason]) -> String {
 /// Why one way of asking leads to no interface.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// No interface of that name and none with that address.
     #[error("-iface={0}: no interface has this name or address")]
     NoSuch(String),
-    /// Neither address nor name of any interface matches.
     #[error("-iface-regex={0}: no interface has a matching address or name")]
     NoMatch(Pattern),
-    /// The kernel knows no way there.
     #[error("-iface-can-reach={0}: there is no route to this address")]
     NoRoute(IpAddr),
-    /// The interface has no address that could be used.
     #[error(
         "interface {name} has no usable {family} address; add one (ip addr add … dev {name}), or select another interface with -iface"
     )]
     NoAddress { name: String, family: Family },
-    /// The interface has no other address than one that another host announces.
     #[error(
         "interface {name} has no {family} address of its own: the lease of {by} announces {ip}; give each host its own address"
     )]
@@ -55,33 +50,22 @@ pub enum Reason {
         name: String,
         family: Family,
         ip: IpAddr,
-        /// The other host's lease.
         by: Subnets,
     },
-    /// Nothing was asked for and there is no default route.
     #[error(
         "cannot choose the interface: there is no {family} default route; select an interface with -iface"
     )]
     NoDefault { family: Family },
-    /// The default routes of the two families lead to different interfaces.
     #[error(
         "v6 default route interface {v6} must be the same with v4 default route interface {v4}; select the interface for traffic between hosts with -iface"
     )]
-    TwoDefaults {
-        /// Where the IPv4 default route leads.
-        v4: String,
-        /// Where the IPv6 default route leads.
-        v6: String,
-    },
+    TwoDefaults { v4: String, v6: String },
 }
 
 /// Chooses: what the own lease announces, if the flags allow that; else the first of the names (or addresses), patterns and
 /// destinations that leads to an interface; if nothing of that kind was asked for, the one that has the public address, else
 /// that of the default route. Only an interface with an address of each of `families` will do. Packets leave from the public
 /// address where this host has it. What another host announces is not taken.
-///
-/// # Errors
-/// Why nothing fits, for everything that was asked for.
 pub fn choose(
     facts: &HostState,
     config: &IfaceConfig,
@@ -160,7 +144,6 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// The families of the overlay.
     pub(super) fn families(&self) -> impl Iterator<Item = Family> + use<> {
         let Families { v4, v6 } = self.families;
         Family::ALL.into_iter().filter(move |family| match family {

@@ -11,7 +11,6 @@ use crate::kernel::HostState;
 use crate::kernel::host_state::{AddrFact, LinkFact};
 use crate::util::family::Family;
 
-/// The interface and addresses in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InUse {
     /// Those that this host is known by. They are returned to whenever they are there.
@@ -27,13 +26,11 @@ pub struct InUse {
 /// What follows from the host's present state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Follow {
-    /// Use these.
     Use(InUse),
     /// Addresses are gone that may return in a moment, and only others are left that were there before.
     Wait(Gone),
 }
 
-/// Addresses that are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gone {
     addresses: Addresses,
@@ -127,9 +124,6 @@ impl InUse {
     }
 
     /// Chooses what serves until the addresses of before return: what a start would choose.
-    ///
-    /// # Errors
-    /// When nothing is left.
     pub fn substituted(
         &self,
         facts: &HostState,

@@ -38,9 +38,6 @@ const NOT_OURS: Mac = Mac([0x02, 0x66, 0x6c, 0x61, 0x6e, 0x6e]);
 
 impl ArpSocket {
     /// Opens a socket on the interface with this name.
-    ///
-    /// # Errors
-    /// If there is no such interface, it is not Ethernet, or the process lacks permission.
     pub fn open(interface: &str) -> io::Result<Self> {
         let found = getifaddrs()?.filter(|one| one.interface_name == interface);
         let link = found

@@ -22,9 +22,6 @@ pub struct CaptureSocket {
 
 impl CaptureSocket {
     /// Captures on all interfaces; `port` is the UDP port of the tunnel.
-    ///
-    /// # Errors
-    /// If the process lacks permission.
     pub fn open(id: u16, port: u16) -> io::Result<Self> {
         let socket = Socket::new(
             Domain::PACKET,

@@ -23,9 +23,6 @@ pub struct EchoSocket {
 
 impl EchoSocket {
     /// Opens a socket that sends from `source`, or from the address that the kernel chooses.
-    ///
-    /// # Errors
-    /// If this host lacks the address or a route, or refuses raw sockets.
     pub fn open(source: Option<IpAddr>, to: IpAddr, id: u16) -> io::Result<Self> {
         let socket = match Family::of(to) {
             Family::V4 => {
@@ -49,9 +46,6 @@ impl EchoSocket {
     }
 
     /// Sends a request whose size includes the IP header.
-    ///
-    /// # Errors
-    /// If this host does not send the packet.
     pub async fn send(&self, seq: u16, size: u32) -> io::Result<()> {
         let mark = Mark { id: self.id, seq };
         let packet = match (self.source, self.to) {

@@ -26,16 +26,11 @@ const HOPS: u8 = 64;
 /// Identifies an echo request and its reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mark {
-    /// ID of the sender.
     pub id: u16,
-    /// Sequence number.
     pub seq: u16,
 }
 
 /// Builds an IPv4 echo request of `size` bytes that must not be fragmented.
-///
-/// # Errors
-/// If there is no packet of that size.
 pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     let mut packet = Vec::new();
     let step = PacketBuilder::ip(header(source, to, IpNumber::ICMP)?)
@@ -46,9 +41,6 @@ pub fn echo_v4(source: Ipv4Addr, to: Ipv4Addr, mark: Mark, size: u32) -> io::Res
 }
 
 /// Builds the ICMPv6 part of an echo request. The kernel adds the IP header and the checksum.
-///
-/// # Errors
-/// If there is no packet of that size.
 pub fn echo_v6(mark: Mark, size: u32) -> io::Result<Vec<u8>> {
     let kind = Icmpv6Type::EchoRequest(IcmpEchoHeader {
         id: mark.id,
@@ -60,9 +52,6 @@ pub fn echo_v6(mark: Mark, size: u32) -> io::Result<Vec<u8>> {
 }
 
 /// Builds an IPv4 UDP packet with its checksum.
-///
-/// # Errors
-/// If it is too long.
 pub fn udp_v4(from: (Ipv4Addr, u16), to: (Ipv4Addr, u16), text: &[u8]) -> io::Result<Vec<u8>> {
     let mut packet = Vec::new();
     let step = PacketBuilder::ip(header(from.0, to.0, IpNumber::UDP)?).udp(from.1, to.1);
@@ -128,13 +117,9 @@ fn payload(size: u32, headers: u32) -> Vec<u8> {
 /// An echo request or reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Echo {
-    /// Source address.
     pub source: IpAddr,
-    /// Destination address.
     pub to: IpAddr,
-    /// ID and sequence number.
     pub mark: Mark,
-    /// Whether it is a reply.
     pub is_reply: bool,
 }
 

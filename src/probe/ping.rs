@@ -8,30 +8,25 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::pmtu::Search;
 use super::{EchoSocket, Refusal};
 
-/// Number of attempts and timeouts.
 #[derive(Debug, Clone, Copy)]
 pub struct Timing {
     /// Number of requests, at least one.
     pub attempts: u16,
-    /// Time between two requests.
     pub gap: Duration,
     /// Time to wait after the last request.
     pub patience: Duration,
 }
 
-/// Result of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Answered after this time.
     Answered(Duration),
-    /// No answer.
     Silent,
     /// This host did not send it.
     Refused(Refusal),
 }
 
 impl Outcome {
-    /// Returns the round-trip time.
     pub fn time(self) -> Option<Duration> {
         match self {
             Outcome::Answered(time) => Some(time),

@@ -8,9 +8,7 @@ const AT_ONCE: u32 = 16;
 /// Bounds of the largest size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Search {
-    /// This size passes.
     pub passes: u32,
-    /// This size does not pass.
     pub fails: u32,
 }
 

@@ -16,9 +16,6 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Opens a socket from `local` to `host`.
-    ///
-    /// # Errors
-    /// If this host lacks the address or a route.
     pub async fn open(local: IpAddr, host: IpAddr, port: u16, vni: u32) -> io::Result<Self> {
         let socket = UdpSocket::bind(SocketAddr::new(local, 0)).await?;
         socket.connect(SocketAddr::new(host, port)).await?;

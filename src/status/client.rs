@@ -30,23 +30,18 @@ pub enum Daemon {
 /// Why there is no report.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// No process listens there.
     #[error("no daemon answers at {path}: {error}")]
     Absent {
         path: String,
-        /// What the system said.
         #[source]
         error: io::Error,
     },
-    /// This user may not ask.
     #[error("cannot query the daemon at {path}: {error}; run as root")]
     Forbidden {
         path: String,
-        /// What the system said.
         #[source]
         error: io::Error,
     },
-    /// A process listens there and does not answer.
     #[error("the daemon ({process}) does not answer at {path}{}", meaning(.state, .pid))]
     Hung {
         path: String,
@@ -81,9 +76,6 @@ fn meaning(state: &Option<char>, pid: &u32) -> String {
 }
 
 /// Returns the report of the daemon whose socket this is.
-///
-/// # Errors
-/// See [`Error`].
 pub fn ask(path: &Path) -> Result<Report, Error> {
     let end = Instant::now() + PATIENCE;
     let name = || path.display().to_string();
@@ -195,10 +187,6 @@ fn converse(mut stream: UnixStream, end: Instant) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
-/// Reads an answer.
-///
-/// # Errors
-/// What is wrong with it.
 pub fn read(text: &str) -> Result<Report, String> {
     if let Ok(Refusal { error }) = serde_json::from_str(text) {
         return Err(error);

@@ -29,7 +29,6 @@ impl Page {
         }
     }
 
-    /// There is no such page.
     pub(super) fn not_found() -> Self {
         Self::text(404, "404 page not found\n")
     }

@@ -42,9 +42,7 @@ pub use reporter::Reporter;
 /// A question to the loop. Dropped without an answer while there is no loop yet.
 #[derive(Debug)]
 pub enum StatusRequest {
-    /// How it is.
     Report(oneshot::Sender<Answer>),
-    /// Who the peers are.
     Peers(oneshot::Sender<PeerList>),
 }
 
@@ -68,13 +66,10 @@ pub struct Target {
 /// What the loop knows.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// For the report.
     pub overlay: Overlay,
-    /// For the metrics.
     pub timings: Timings,
 }
 
-/// How long things took.
 #[derive(Debug, Clone, Default)]
 pub struct Timings {
     /// From sending a batch of writes to the kernel up to its last acknowledgement.

@@ -24,7 +24,6 @@ use crate::util::table::count;
 #[derive(Debug, Clone)]
 pub struct FromEtcd {
     pub network: NetworkConfig,
-    /// All leases.
     pub leases: Vec<Lease>,
     /// Machines that recorded a lease as theirs.
     pub machines: Machines,
@@ -38,13 +37,10 @@ pub struct Known {
     /// Machines of the leases; empty where etcd was not asked.
     pub machines: Machines,
     pub network: NetworkConfig,
-    /// The lease of this host.
     pub own: Lease,
-    /// The leases of the others.
     pub peers: Vec<Lease>,
     /// What is wrong with the own lease.
     pub lost: Option<String>,
-    /// Who says so.
     pub source: String,
 }
 
@@ -52,15 +48,11 @@ pub struct Known {
 pub struct Comparison {
     /// Open, and it knows the devices.
     pub kernel: Netlink,
-    /// Links and addresses.
     pub facts: HostState,
-    /// What was said about this host.
     pub node_config: NodeConfig,
-    /// What follows from it.
     pub resolved: ResolvedHost,
     /// What is amiss with each device, by name.
     pub amiss: BTreeMap<String, Option<String>>,
-    /// The desired state of the kernel.
     pub desired: DesiredState,
     /// What of that, and of the kind, it holds.
     pub have: Vec<Entry>,
@@ -100,9 +92,6 @@ pub fn report(
 }
 
 /// What etcd says, if it was asked, else the state file.
-///
-/// # Errors
-/// When neither tells of a lease of this host.
 pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<Known, String> {
     let remembered = remembered(config, machine);
     let Some(FromEtcd {
@@ -188,9 +177,6 @@ fn remembered(config: &Config, machine: &str) -> Result<state_file::State, Strin
 }
 
 /// Compares the kernel with what is known. Changes nothing.
-///
-/// # Errors
-/// When the kernel cannot be read, or no interface fits.
 pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparison, String> {
     let node_config = NodeConfig::new(known.network.clone(), config, machine);
     let text = |error: KernelError| error.to_string();
@@ -298,7 +284,6 @@ fn desired(
     desired
 }
 
-/// What is amiss with each device, by name.
 fn devices(
     kernel: &mut Netlink,
     resolved: &ResolvedHost,

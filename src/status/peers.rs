@@ -88,7 +88,6 @@ fn probe(probes: &Probes, subnets: &Subnets) -> String {
     }
 }
 
-/// Returns a table for people.
 pub fn table(peers: &[Peer]) -> String {
     let heading = ["host", "subnet", "public address", "state", "last probe"]
         .map(str::to_owned)

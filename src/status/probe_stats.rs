@@ -20,7 +20,6 @@ pub(super) struct ProbeStats {
     pub(super) times: Histogram,
 }
 
-/// One that was probed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Peer {
     has_answered: bool,
@@ -63,7 +62,6 @@ impl ProbeStats {
         }
     }
 
-    /// For those who ask.
     pub(super) fn report(&self, interval: Duration) -> Probes {
         let silent = self.peers.iter().filter(|(_, peer)| peer.is_unreachable());
         let named = silent.clone().take(NAMED).map(|(subnet, peer)| Named {

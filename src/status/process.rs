@@ -15,13 +15,11 @@ pub(super) struct Process {
     pub(super) resident: Option<f64>,
     /// Virtual memory, in bytes.
     pub(super) virtual_: Option<f64>,
-    /// Open file descriptors.
     pub(super) open_fds: Option<f64>,
     /// The limit of these.
     pub(super) max_fds: Option<f64>,
 }
 
-/// Reads this process's numbers.
 pub(super) fn read() -> Process {
     let file = |name: &str| fs::read_to_string(format!("/proc/self/{name}")).unwrap_or_default();
     let fds = fs::read_dir("/proc/self/fd")

@@ -21,10 +21,8 @@ pub struct Report {
     pub format: u32,
     /// Version of the program that made it.
     pub version: String,
-    /// The name of this host.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub host: String,
-    /// How it is, in a word.
     pub state: State,
     /// What keeps the state from being better, the worst first.
     pub reasons: Vec<String>,
@@ -53,9 +51,7 @@ pub struct Probes {
     pub interval: f64,
     /// Probes that were answered since the start of the daemon.
     pub answered: u64,
-    /// Those that were not.
     pub lost: u64,
-    /// Peers that answer.
     pub reachable: usize,
     /// Peers that have not answered several times in a row.
     pub unreachable: usize,
@@ -67,7 +63,6 @@ pub struct Probes {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// All is as it should be.
     Fine,
     /// This host serves, and something needs attention.
     Degraded,
@@ -108,9 +103,7 @@ pub struct Etcd {
     pub revision: i64,
     /// For how long changes have been waiting for being taken.
     pub backlog: Option<f64>,
-    /// How often the watch broke.
     pub breaks: u64,
-    /// How often all leases were listed.
     pub lists: u64,
     /// Since the own lease was renewed.
     pub renewed: Option<f64>,
@@ -120,7 +113,6 @@ pub struct Etcd {
     pub renewal: Option<Trouble>,
 }
 
-/// Something that does not work.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trouble {
@@ -133,7 +125,6 @@ pub struct Trouble {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Overlay {
-    /// The subnet of this host.
     pub subnet: String,
     /// Since the daemon leased it, or found that it has it.
     pub held: Option<f64>,
@@ -146,7 +137,6 @@ pub struct Overlay {
     /// How packets get to peers: the configuration's `Backend` `Type`.
     pub backend: String,
     pub network: String,
-    /// The interface that carries the overlay.
     pub underlay: Underlay,
     pub devices: Vec<Device>,
     /// Whether a complete list of leases has been seen.
@@ -169,9 +159,7 @@ pub struct Overlay {
     pub duplicate_count: usize,
     /// Bridges and devices that earlier leases and configurations have left, with the remedy.
     pub leftovers: Vec<String>,
-    /// The desired state of the kernel.
     pub entries: Entries,
-    /// How the kernel is kept as desired.
     pub reconcile: Reconcile,
     /// The firewall's rules, as far as that is known.
     pub firewall: Option<Firewall>,
@@ -187,7 +175,6 @@ pub struct Firewall {
     /// Why they have no effect although they are in place.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
-    /// How many repairs were made.
     pub repairs: u64,
     /// Whether another program keeps modifying them.
     pub flapping: bool,
@@ -210,9 +197,7 @@ pub struct Device {
     pub name: String,
     pub mac: String,
     pub mtu: u32,
-    /// Network identifier.
     pub vni: u32,
-    /// UDP port.
     pub port: u16,
     /// The address that it sends from.
     pub local: String,
@@ -271,7 +256,6 @@ pub struct Named {
     /// The name of its host, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
-    /// What is the matter.
     pub why: String,
 }
 
@@ -305,7 +289,6 @@ impl Report {
             || overlay.is_some_and(|overlay| !overlay.duplicates.is_empty())
     }
 
-    /// Adds the names of hosts.
     pub fn name_hosts(&mut self, names: &HostNames) {
         let name = |subnet: &str| names.of_text(subnet).map(str::to_owned);
         if let Some(overlay) = &mut self.overlay {
@@ -354,7 +337,6 @@ pub struct Reconcile {
     pub failed: u64,
     /// Since the last one ended.
     pub last: Option<f64>,
-    /// How long it took.
     pub took: f64,
     /// Changes of leases.
     pub events: u64,
@@ -370,14 +352,10 @@ pub struct Reconcile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ByKind {
-    /// Devices.
     pub device: u64,
-    /// Addresses.
     pub address: u64,
     pub neighbor: u64,
-    /// Forwarding entries.
     pub fdb: u64,
-    /// Routes.
     pub route: u64,
 }
 
@@ -392,7 +370,6 @@ impl ByKind {
         }
     }
 
-    /// Name and number of each kind.
     pub fn each(&self) -> [(&'static str, u64); 5] {
         let Self {
             device,
@@ -410,7 +387,6 @@ impl ByKind {
         ]
     }
 
-    /// All together.
     pub fn total(&self) -> u64 {
         self.each().iter().map(|(_, number)| number).sum()
     }

@@ -12,15 +12,12 @@ use crate::kernel::entry::EntryKey;
 /// What follows from the desired state alone.
 #[derive(Debug, Clone, Default)]
 pub struct DesiredSummary {
-    /// How much of each kind.
     pub entries: ByKind,
     /// How many leases do not have all that they want.
     pub contested: usize,
-    /// The first of them.
     pub contests: Vec<Named>,
     /// How many public addresses more than one host announces.
     pub duplicate_count: usize,
-    /// The first of them.
     pub duplicates: Vec<Duplicate>,
 }
 
@@ -88,7 +85,6 @@ fn named(subnets: impl ToString, why: String) -> Named {
     }
 }
 
-/// The interface that carries the overlay.
 pub fn underlay(underlay: &iface::Underlay) -> Underlay {
     Underlay {
         name: underlay.name.clone(),

@@ -1,8 +1,10 @@
 //! A report as people read it: pure.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
-use super::report::{ByKind, Device, Etcd, Firewall, Overlay, Probes, Report};
+use super::report::{
+    ByKind, Device, Etcd, Firewall, Overlay, Peers, Probes, Reconcile, Report, Underlay,
+};
 use super::summary::plain;
 
 use crate::util::table::count;
@@ -14,14 +16,25 @@ const NAME: usize = 10;
 #[derive(Default)]
 struct Table(String);
 
+impl Table {
+    fn row(&mut self, name: &str, text: &str) {
+        // What etcd or the kernel say must not move a terminal's cursor.
+        let _ = writeln!(self.0, "{name:NAME$} {}", plain(text));
+    }
+
+    /// Rows without a name, one for each item.
+    fn rows(&mut self, title: &str, items: &[impl Display]) {
+        for item in items {
+            self.row("", &format!("{title} {item}"));
+        }
+    }
+}
+
 /// The whole report, for a terminal. `settings` says which settings were used, `exists` whether there is a link of a name.
 pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) -> String {
     let mut table = Table::default();
     table.row("flanneld", &headline(report));
-    report
-        .reasons
-        .iter()
-        .for_each(|reason| table.row("", &format!("- {reason}")));
+    table.rows("-", &report.reasons);
     if let Some(overlay) = &report.overlay {
         lease(&mut table, overlay, report.etcd.as_ref(), &exists);
     }
@@ -31,10 +44,9 @@ pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) ->
     if let Some(overlay) = &report.overlay {
         peers(&mut table, overlay, &exists);
     }
-    report
-        .probes
-        .iter()
-        .for_each(|found| probes(&mut table, found));
+    if let Some(found) = &report.probes {
+        probes(&mut table, found);
+    }
     if let Some(overlay) = &report.overlay {
         kernel(&mut table, overlay, &exists);
     }
@@ -43,108 +55,91 @@ pub fn render(report: &Report, settings: &str, exists: impl Fn(&str) -> bool) ->
 }
 
 fn headline(report: &Report) -> String {
-    let mut facts = vec![format!("v{}", report.version)];
-    facts.extend(report.pid.map(|pid| format!("pid {pid}")));
-    facts.extend(report.uptime.map(|uptime| format!("up {}", time(uptime))));
-    format!("{} ({})", report.state, facts.join(", "))
+    let mut parts = vec![format!("v{}", report.version)];
+    parts.extend(report.pid.map(|pid| format!("pid {pid}")));
+    parts.extend(report.uptime.map(|uptime| format!("up {}", time(uptime))));
+    format!("{} ({})", report.state, parts.join(", "))
 }
 
 fn lease(table: &mut Table, overlay: &Overlay, etcd: Option<&Etcd>, exists: &dyn Fn(&str) -> bool) {
-    let mut facts = vec![overlay.subnet.clone()];
-    facts.extend(overlay.held.map(|held| format!("held for {}", time(held))));
-    if let Some(etcd) = etcd {
-        facts.extend(
-            etcd.renewed
-                .map(|renewed| format!("renewed {} ago", time(renewed))),
-        );
-        facts.extend(match (etcd.renewed, etcd.expires) {
-            (_, Some(expires)) => Some(format!("expires in {}", time(expires))),
+    let mut parts = vec![overlay.subnet.clone()];
+    parts.extend(overlay.held.map(|held| format!("held for {}", time(held))));
+    if let Some(Etcd {
+        renewed, expires, ..
+    }) = etcd
+    {
+        parts.extend(renewed.map(|renewed| format!("renewed {} ago", time(renewed))));
+        parts.extend(match (renewed, expires) {
+            (_, Some(expires)) => Some(format!("expires in {}", time(*expires))),
             (Some(_), None) => Some("does not expire".into()),
             (None, None) => None,
         });
     }
-    facts.extend(overlay.lost.clone());
-    table.row("lease", &facts.join(", "));
+    parts.extend(overlay.lost.clone());
+    table.row("lease", &parts.join(", "));
     table.row("network", &overlay.network);
-    let underlay = &overlay.underlay;
-    let public = overlay.public_ips.join(" and ");
-    let own = underlay.ips.join(" and ");
-    let missing = if exists(&underlay.name) {
-        ""
-    } else {
-        ", which does not exist now"
-    };
-    table.row(
-        "address",
-        &format!(
-            "{public}, over {} ({own}, MTU {}){missing}",
-            underlay.name, underlay.mtu
-        ),
-    );
+    let Underlay { name, ips, mtu } = &overlay.underlay;
+    let (public, own) = (overlay.public_ips.join(" and "), ips.join(" and "));
+    let mut text = format!("{public}, over {name} ({own}, MTU {mtu})");
+    if !exists(name) {
+        text += ", which does not exist now";
+    }
+    table.row("address", &text);
 }
 
 fn datastore(etcd: &Etcd) -> String {
-    let mut facts = vec![if etcd.endpoint.is_empty() {
-        "no endpoint has answered".to_owned()
-    } else {
-        etcd.endpoint.clone()
+    let mut parts = vec![match etcd.endpoint.as_str() {
+        "" => "no endpoint has answered".to_owned(),
+        endpoint => endpoint.to_owned(),
     }];
-    facts.push(match (&etcd.lost, etcd.watching) {
+    parts.push(match (&etcd.lost, etcd.watching) {
         (Some(lost), _) => format!("watch broken for {}", time(lost.since)),
         (None, true) => format!("watching, revision {}", etcd.revision),
         (None, false) => "not watching".into(),
     });
-    facts.extend(
-        etcd.silence
-            .map(|silence| format!("last message {} ago", time(silence))),
-    );
-    facts.extend(
-        etcd.backlog
-            .map(|backlog| format!("changes unprocessed for {}", time(backlog))),
-    );
-    facts.push(format!(
-        "watch broke {}",
-        count(etcd.breaks, "time", "times")
-    ));
-    facts.join(", ")
+    let (silence, backlog) = (etcd.silence.map(time), etcd.backlog.map(time));
+    parts.extend(silence.map(|silence| format!("last message {silence} ago")));
+    parts.extend(backlog.map(|backlog| format!("changes unprocessed for {backlog}")));
+    let breaks = count(etcd.breaks, "time", "times");
+    parts.push(format!("watch broke {breaks}"));
+    parts.join(", ")
 }
 
 /// Since when the numbers are no longer what the kernel holds: its devices are gone.
-fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> Option<String> {
-    let gone = overlay.devices.iter().any(|device| !exists(&device.name));
-    let last = overlay.reconcile.last.map_or_else(
-        || "earlier".to_owned(),
-        |last| format!("{} ago", time(last)),
-    );
-    gone.then(|| format!(" (as of {last}; the device does not exist now)"))
+fn outdated(overlay: &Overlay, exists: &dyn Fn(&str) -> bool) -> String {
+    if overlay.devices.iter().all(|device| exists(&device.name)) {
+        return String::new();
+    }
+    let last = match overlay.reconcile.last {
+        Some(last) => format!("{} ago", time(last)),
+        None => "earlier".into(),
+    };
+    format!(" (as of {last}; the device does not exist now)")
 }
 
 fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
-    let peers = &overlay.peers;
-    let failing = peers.desired.saturating_sub(peers.installed);
+    let Peers {
+        desired,
+        installed,
+        failing: failing_peers,
+        refused,
+        refusals,
+        contested,
+        contests,
+    } = &overlay.peers;
+    let failing = desired.saturating_sub(*installed);
+    let outdated = outdated(overlay, exists);
     table.row(
         "peers",
-        &format!(
-            "{} desired, {} installed, {failing} failing, {} refused, {} in conflict{}",
-            peers.desired,
-            peers.installed,
-            peers.refused,
-            peers.contested,
-            outdated(overlay, exists).unwrap_or_default()
-        ),
+        &format!("{desired} desired, {installed} installed, {failing} failing, {refused} refused, {contested} in conflict{outdated}"),
     );
-    overlay
-        .duplicates
-        .iter()
-        .for_each(|duplicate| table.row("", &format!("duplicate {duplicate}")));
+    table.rows("duplicate", &overlay.duplicates);
     for (what, total, named) in [
-        ("failing", failing, &peers.failing),
-        ("refused", peers.refused, &peers.refusals),
-        ("conflict", peers.contested, &peers.contests),
+        ("failing", failing, failing_peers),
+        ("refused", *refused, refusals),
+        ("conflict", *contested, contests),
     ] {
-        named
-            .iter()
-            .for_each(|named| table.row("", &format!("{what} {named}")));
+        table.rows(what, named);
         if total > named.len() && !named.is_empty() {
             table.row("", &format!("{what}: {} of {total} shown", named.len()));
         }
@@ -153,36 +148,28 @@ fn peers(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
 
 fn probes(table: &mut Table, probes: &Probes) {
     let Probes {
-        interval,
         answered,
         lost,
-        reachable,
         unreachable,
         silent,
+        ..
     } = probes;
+    let (interval, sent) = (time(probes.interval), answered + lost);
+    let reachable = count(probes.reachable, "peer", "peers");
     table.row(
         "probes",
         &format!(
-            "every {}: {} reachable, {unreachable} not; {lost} of {} lost",
-            time(*interval),
-            count(*reachable, "peer", "peers"),
-            answered + lost
+            "every {interval}: {reachable} reachable, {unreachable} not; {lost} of {sent} lost"
         ),
     );
-    silent.iter().for_each(|named| {
-        table.row(
-            "",
-            &format!(
-                "unreachable {named} (rflannel check {} says why)",
-                named.subnet
-            ),
-        );
-    });
+    for named in silent {
+        let subnet = &named.subnet;
+        let text = format!("unreachable {named} (rflannel check {subnet} says why)");
+        table.row("", &text);
+    }
     if *unreachable > silent.len() {
-        table.row(
-            "",
-            &format!("unreachable: {} of {unreachable} shown", silent.len()),
-        );
+        let text = format!("unreachable: {} of {unreachable} shown", silent.len());
+        table.row("", &text);
     }
 }
 
@@ -190,54 +177,43 @@ fn kernel(table: &mut Table, overlay: &Overlay, exists: &dyn Fn(&str) -> bool) {
     let Overlay {
         entries, reconcile, ..
     } = overlay;
-    overlay
-        .devices
-        .iter()
-        .for_each(|device| table.row("device", &spelled(device, exists(&device.name))));
-    let missing = entries.missing.total();
-    table.row(
-        "kernel",
-        &format!(
-            "{} desired, {missing} missing{}{}",
-            count(entries.desired.total(), "entry", "entries"),
-            kinds(&entries.missing),
-            outdated(overlay, exists).unwrap_or_default()
-        ),
-    );
-    overlay
-        .firewall
-        .iter()
-        .for_each(|firewall| table.row("firewall", &rules(firewall)));
-    let Some(last) = reconcile.last else { return };
+    for device in &overlay.devices {
+        table.row("device", &device_text(device, exists(&device.name)));
+    }
+    let desired = count(entries.desired.total(), "entry", "entries");
+    let (missing, kinds) = (entries.missing.total(), by_kind(&entries.missing));
+    let outdated = outdated(overlay, exists);
+    let text = format!("{desired} desired, {missing} missing{kinds}{outdated}");
+    table.row("kernel", &text);
+    if let Some(firewall) = &overlay.firewall {
+        table.row("firewall", &firewall_text(firewall));
+    }
+    let Reconcile {
+        clean,
+        repaired,
+        failed,
+        last: Some(last),
+        took,
+        repairs,
+        failures,
+        ..
+    } = reconcile
+    else {
+        return;
+    };
+    let (last, took) = (time(*last), took * 1000.0);
     table.row(
         "resyncs",
-        &format!(
-            "last {} ago in {:.0} ms; {} without drift, {} with repairs, {} failed",
-            time(last),
-            reconcile.took * 1000.0,
-            reconcile.clean,
-            reconcile.repaired,
-            reconcile.failed
-        ),
+        &format!("last {last} ago in {took:.0} ms; {clean} without drift, {repaired} with repairs, {failed} failed"),
     );
-    let (repairs, failures) = (&reconcile.repairs, &reconcile.failures);
-    table.row(
-        "repairs",
-        &format!(
-            "{}{}, {}{}",
-            repairs.total(),
-            kinds(repairs),
-            count(failures.total(), "failed write", "failed writes"),
-            kinds(failures)
-        ),
-    );
-    reconcile
-        .flapping
-        .iter()
-        .for_each(|what| table.row("", &format!("another program keeps modifying {what}")));
+    let (total, kinds) = (repairs.total(), by_kind(repairs));
+    let failed = count(failures.total(), "failed write", "failed writes");
+    let text = format!("{total}{kinds}, {failed}{}", by_kind(failures));
+    table.row("repairs", &text);
+    table.rows("another program keeps modifying", &reconcile.flapping);
 }
 
-fn spelled(device: &Device, exists: bool) -> String {
+fn device_text(device: &Device, exists: bool) -> String {
     let Device {
         name,
         mac,
@@ -250,74 +226,53 @@ fn spelled(device: &Device, exists: bool) -> String {
     if !exists {
         return format!("{name}: does not exist");
     }
-    let amiss = amiss
-        .as_ref()
-        .map(|amiss| format!(": {amiss}"))
-        .unwrap_or_default();
-    format!("{name}: MAC {mac}, MTU {mtu}, VNI {vni}, UDP port {port}, from {local}{amiss}")
+    let mut text =
+        format!("{name}: MAC {mac}, MTU {mtu}, VNI {vni}, UDP port {port}, from {local}");
+    text.extend(amiss.iter().flat_map(|amiss| [": ", amiss]));
+    text
 }
 
-fn rules(firewall: &Firewall) -> String {
-    let Firewall {
-        mode,
-        trouble,
-        obstacle,
-        repairs,
-        flapping,
-    } = firewall;
-    let state = trouble
-        .as_ref()
-        .map_or_else(|| "in place".to_owned(), |why| format!("MISSING: {why}"));
-    let flapping = if *flapping {
-        ", another program keeps modifying them"
-    } else {
-        ""
-    };
-    let obstacle = if obstacle.is_some() {
-        " WITHOUT EFFECT"
-    } else {
-        ""
-    };
-    format!(
-        "{mode} rules {state}{obstacle}, {}{flapping}",
-        count(*repairs, "repair", "repairs")
-    )
+fn firewall_text(firewall: &Firewall) -> String {
+    let mut text = format!("{} rules ", firewall.mode);
+    match &firewall.trouble {
+        None => text += "in place",
+        Some(why) => text.extend(["MISSING: ", why]),
+    }
+    if firewall.obstacle.is_some() {
+        text += " WITHOUT EFFECT";
+    }
+    text += &format!(", {}", count(firewall.repairs, "repair", "repairs"));
+    if firewall.flapping {
+        text += ", another program keeps modifying them";
+    }
+    text
 }
 
-fn kinds(numbers: &ByKind) -> String {
+/// The kinds of which there are some, in parentheses.
+fn by_kind(numbers: &ByKind) -> String {
     let each = numbers.each().into_iter().filter(|(_, number)| *number > 0);
-    let each: Vec<String> = each
-        .map(|(kind, number)| format!("{number} {kind}"))
-        .collect();
-    if each.is_empty() {
-        String::new()
-    } else {
-        format!(" ({})", each.join(", "))
+    let each = each.map(|(kind, number)| format!("{number} {kind}"));
+    match each.collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => none,
+        some => format!(" ({some})"),
     }
 }
 
 /// Two digits are enough for people.
 pub fn time(seconds: f64) -> String {
-    let scales = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")];
-    let scale = scales.iter().find(|(scale, _)| seconds >= 2.0 * scale);
-    scale.map_or_else(
-        || format!("{seconds:.0} s"),
-        |(scale, unit)| format!("{:.0} {unit}", (seconds / scale).floor()),
-    )
-}
-
-impl Table {
-    fn row(&mut self, name: &str, text: &str) {
-        // What etcd or the kernel say must not move a terminal's cursor.
-        let _ = writeln!(self.0, "{name:NAME$} {}", plain(text));
+    for (scale, unit) in [(86_400.0, "d"), (3_600.0, "h"), (60.0, "min")] {
+        if seconds >= 2.0 * scale {
+            return format!("{:.0} {unit}", (seconds / scale).floor());
+        }
     }
+    format!("{seconds:.0} s")
 }
 
 #[cfg(test)]
 mod tests {
     use expect_test::expect_file;
 
-    use super::super::report::{Entries, Named, Peers, Reconcile, State, Trouble, Underlay};
+    use super::super::report::{Entries, Named, State, Trouble};
     use super::*;
 
     const SETTINGS: &str =

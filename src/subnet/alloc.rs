@@ -17,9 +17,7 @@ pub enum Choice {
     /// Create the key for these subnets. `replaces`: leases of this host that do not fit the configuration any more and
     /// are deleted in the same transaction.
     Create {
-        /// The subnets to lease.
         subnets: Subnets,
-        /// Leases of this host to delete with it.
         replaces: Vec<Lease>,
     },
     /// Nothing is free in this family.
@@ -35,7 +33,6 @@ pub enum Existing {
     Misfits(Vec<Lease>),
 }
 
-/// Finds this host's leases.
 pub fn existing(config: &NetworkConfig, leases: &[Lease], claim: &Claim) -> Existing {
     let (mine, others): (Vec<&Lease>, Vec<&Lease>) =
         leases.iter().partition(|lease| is_mine(lease, claim));

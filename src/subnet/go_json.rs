@@ -21,9 +21,7 @@ pub enum Error {
     /// A member has another type than the one asked for.
     #[error("{member} must be {expected}, not {found}")]
     Type {
-        /// Name of the member.
         member: &'static str,
-        /// What it must be.
         expected: &'static str,
         /// The beginning of what it is.
         found: String,
@@ -49,9 +47,6 @@ pub struct Object<'a> {
 
 impl<'a> Object<'a> {
     /// Reads an object.
-    ///
-    /// # Errors
-    /// [`Error::Syntax`] when `json` is not UTF-8, not JSON, or anything else than one object.
     pub fn parse(json: &'a [u8]) -> Result<Self, Error> {
         let text = str::from_utf8(json).map_err(|error| Error::Syntax(error.to_string()))?;
         serde_json::from_str(text).map_err(|error| Error::Syntax(error.to_string()))
@@ -70,41 +65,26 @@ impl<'a> Object<'a> {
     }
 
     /// A string member.
-    ///
-    /// # Errors
-    /// [`Error::Type`] when the member is something else.
     pub fn string(&self, name: &'static str) -> Result<Option<Cow<'a, str>>, Error> {
         self.value(name, "a string", text)
     }
 
     /// An unsigned integer member.
-    ///
-    /// # Errors
-    /// [`Error::Type`] when the member is something else, `-1` and `1.0` included.
     pub fn uint(&self, name: &'static str) -> Result<Option<u64>, Error> {
         self.value(name, "an unsigned integer", |raw| raw.get().parse().ok())
     }
 
     /// An integer member.
-    ///
-    /// # Errors
-    /// [`Error::Type`] when the member is something else, `1.0` included.
     pub fn int(&self, name: &'static str) -> Result<Option<i64>, Error> {
         self.value(name, "an integer", |raw| raw.get().parse().ok())
     }
 
     /// A boolean member.
-    ///
-    /// # Errors
-    /// [`Error::Type`] when the member is something else.
     pub fn bool(&self, name: &'static str) -> Result<Option<bool>, Error> {
         self.value(name, "true or false", |raw| raw.get().parse().ok())
     }
 
     /// A member that `read` understands, once it is there and not `null`. As in Go, every duplicate must be readable.
-    ///
-    /// # Errors
-    /// [`Error::Type`] when `read` yields nothing for the member.
     pub fn value<T>(
         &self,
         name: &'static str,
@@ -125,7 +105,6 @@ impl<'a> Object<'a> {
     }
 }
 
-/// Whether `raw` is `null`.
 pub fn is_null(raw: &RawValue) -> bool {
     raw.get() == "null"
 }

@@ -163,7 +163,7 @@ pub type LeaseId = std::num::NonZeroI64;
 
 /// What a watch says. A batch of these is applied as one change.
 ///
-/// The first event of every watch is `Listing`. Between `Listing` and `Listed` come the leases that exist, as `Put`s;
+/// The first event of every watch is `ListStart`. Between `ListStart` and `ListEnd` come the leases that exist, as `Put`s;
 /// a lease that was known before and was not put in between is gone. So a watcher that lost its place in the
 /// history simply starts again, and no one deletes anything before a complete list has been seen.
 ///
@@ -232,15 +232,9 @@ pub enum LeaseStatus {
     /// The key is this host's, as far as is known.
     Held,
     /// The key announces another host. It is never overwritten, and taken back once it is gone.
-    TakenOver {
-        /// The public address that the key announces.
-        by: IpAddr,
-    },
+    TakenOver { by: IpAddr },
     /// Another live host announces this host's public address and has the key. It is left alone until that host is gone.
-    DuplicateHost {
-        /// The address that both announce.
-        ip: IpAddr,
-    },
+    DuplicateHost { ip: IpAddr },
     /// The key is gone, and the network configuration no longer allows it: making it again could overlap another lease.
     ConfigChanged,
     /// The key is gone, and there is another one of this host's: an administrator has moved it.
@@ -259,40 +253,31 @@ pub enum Error {
     /// The datastore does not give this user the right to do it.
     #[error("{0}")]
     Denied(String),
-    /// There is no network configuration yet.
     #[error(
         "no network configuration at {key}; {}",
         advice(key, misplaced.as_ref())
     )]
     NoConfig {
-        /// The key that was read.
         key: String,
         /// One at a key that is not read.
         misplaced: Option<MisplacedConfig>,
     },
-    /// The network configuration cannot be used.
     #[error("the network configuration at {key} is invalid: {why}")]
     BadConfig {
-        /// The key that was read.
         key: String,
-        /// What is wrong with it.
         #[source]
         why: net_config::Error,
     },
-    /// Another live host has the lease of this host's public address.
     #[error(
         "the lease of {subnets} is in use: host {host:?} is alive and also announces the public address {ip}; give each host its own address (-iface or -public-ip){clone}"
     )]
     Duplicate {
         subnets: Subnets,
-        /// The address that both announce.
         ip: IpAddr,
-        /// What the other host calls itself.
         host: String,
         /// More advice, where both have one machine id.
         clone: &'static str,
     },
-    /// Every subnet is leased.
     #[error(
         "network {} is full: all {} subnets of /{} are leased; delete an unused lease, widen Network, or wait until a lease expires",
         .0.network, .0.subnet_count(), .0.subnet_len

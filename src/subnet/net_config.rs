@@ -16,7 +16,6 @@ const DEFAULT_BACKEND: &str = "udp";
 /// A network must hold four subnets: this many bits. A subnet must have room for hosts: as many.
 const SPARE_BITS: u8 = 2;
 
-/// Names of all members.
 pub const MEMBERS: &[&str] = &[
     "EnableIPv4",
     "EnableIPv6",

@@ -45,7 +45,6 @@ impl MachineId {
         self.id == other.id
     }
 
-    /// What it is called.
     pub fn host(&self) -> &str {
         &self.host
     }

@@ -14,7 +14,6 @@ use crate::util::histogram::Histogram;
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry(Arc<Mutex<Facts>>);
 
-/// What is in it.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// The endpoint that answered last.
@@ -23,26 +22,20 @@ pub struct Facts {
     pub members: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Attempts by request and whether they were answered.
     pub requests: BTreeMap<(&'static str, bool), u64>,
-    /// How long answers took.
     pub latency: Histogram,
-    /// The watch of all leases.
     pub watch: Watch,
-    /// The etcd lease that keeps the own key alive.
     pub renewal: Renewal,
 }
 
 /// How the watch of all leases goes.
 #[derive(Debug, Clone, Default)]
 pub struct Watch {
-    /// Whether it stands.
     pub link: Link,
     /// When it was last heard of.
     pub last_message: Option<Instant>,
     /// The last change that was told of.
     pub revision: Revision,
-    /// How often it broke.
     pub breaks: u64,
-    /// How often all leases were listed.
     pub lists: u64,
     /// Since when changes wait for being taken.
     pub waiting: Option<Instant>,
@@ -51,10 +44,8 @@ pub struct Watch {
 /// Whether the watch stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Link {
-    /// Not yet.
     #[default]
     Opening,
-    /// Yes.
     Open,
     /// It is being opened again.
     Lost {
@@ -75,7 +66,6 @@ pub struct Renewal {
 }
 
 impl Telemetry {
-    /// All that is known now.
     pub fn facts(&self) -> Facts {
         self.0
             .lock()

@@ -16,11 +16,9 @@ const PROBE: usize = 512;
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write {}: {doing}: {source}{}", path.display(), remedy(source))]
 pub struct Error {
-    /// The file to be written.
     pub path: PathBuf,
     /// The step that failed.
     pub doing: &'static str,
-    /// What the system said.
     #[source]
     pub source: io::Error,
 }
@@ -38,9 +36,6 @@ pub fn write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 }
 
 /// As [`write()`], in a directory that exists.
-///
-/// # Errors
-/// The step that failed; nothing is left behind.
 pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let file = beside(path, bytes, mode)?;
     file.persist(path)
@@ -49,9 +44,6 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
 }
 
 /// Finds out whether [`write()`] would work; leaves nothing but missing directories.
-///
-/// # Errors
-/// Those of [`write()`].
 pub fn probe(path: &Path) -> Result<(), Error> {
     create_directory(path)?;
     if path.is_dir() {

@@ -12,7 +12,6 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Starts at `first`, never exceeds `cap`.
     pub fn new(first: Duration, cap: Duration) -> Self {
         Self {
             first,

@@ -47,7 +47,6 @@ impl Drop for Name {
 /// Why the right is not to be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process has it.
     #[error("another flanneld{} manages {} in this network namespace; stop it, or give this flanneld another {}", pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default(), what(device).0, what(device).1)]
     Taken {
         /// The device, or what stands for routes without one.
@@ -91,9 +90,6 @@ enum Holder {
 
 impl DeviceLock {
     /// Takes it, until dropped.
-    ///
-    /// # Errors
-    /// When another daemon of this kind has it.
     pub fn take(device: &str) -> Result<Self, Error> {
         Self::take_in(Path::new(DIRECTORY), device)
     }

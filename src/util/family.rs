@@ -7,9 +7,7 @@ use ipnetwork::IpNetwork;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Family {
-    /// IPv4.
     V4,
-    /// IPv6.
     V6,
 }
 
@@ -17,12 +15,10 @@ impl Family {
     /// Both, IPv4 first.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// That of an address.
     pub fn of(ip: IpAddr) -> Self {
         if ip.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// How long an address is, in bits.
     pub fn bits(self) -> u8 {
         match self {
             Self::V4 => 32,
@@ -93,7 +89,6 @@ impl<T> PerFamily<T> {
         }
     }
 
-    /// Whether no family has it.
     pub fn is_empty(&self) -> bool {
         self.v4.is_none() && self.v6.is_none()
     }

@@ -19,14 +19,12 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// Notes one.
     pub fn observe(&mut self, duration: Duration) {
         let bucket = BOUNDS.partition_point(|bound| *bound < duration.as_secs_f64());
         *self.counts.get_mut(bucket).unwrap_or(&mut self.beyond) += 1;
         self.sum = self.sum.saturating_add(duration);
     }
 
-    /// How many were noted.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum::<u64>() + self.beyond
     }

@@ -41,7 +41,6 @@ impl Format {
     /// Names of all formats, as `-log-format` takes them.
     pub const NAMES: [&str; 2] = ["text", "json"];
 
-    /// The format of that name.
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "text" => Some(Self::Text),
@@ -56,7 +55,6 @@ impl Format {
 pub struct Logging {
     /// The finest level of our own lines; other crates only warn.
     pub level: Level,
-    /// How a line is written.
     pub format: Format,
 }
 
@@ -91,16 +89,12 @@ pub struct Log {
 }
 
 impl Log {
-    /// Waits a moment until the last lines are written.
     pub fn flush(&self) {
         self.queue.flush(FLUSH);
     }
 }
 
 /// Sends all log lines of the process to standard error, its last words included.
-///
-/// # Errors
-/// When logging has been started before, or the thread that writes cannot be started.
 pub fn start(logging: Logging) -> io::Result<Log> {
     let head = if stderr_is_journal() {
         Head::Priority

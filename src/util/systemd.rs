@@ -48,7 +48,6 @@ impl Systemd {
             .send_if_modified(|state| !std::mem::replace(&mut state.ready, true));
     }
 
-    /// Follows the conversation.
     pub fn listen(&self) -> watch::Receiver<ServiceState> {
         self.state.subscribe()
     }
