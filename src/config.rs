@@ -165,19 +165,10 @@ pub struct FirewallConfig {
 
 impl fmt::Display for FirewallConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            ip_masq,
-            forward,
-            source_filter,
-            resync,
-            ..
-        } = self;
-        write!(f, "ip-masq={ip_masq} iptables-forward-rules={forward} ")?;
-        write!(
-            f,
-            "vxlan-source-filter={source_filter} iptables-resync={}s",
-            resync.as_secs()
-        )
+        let (filter, resync) = (self.source_filter, self.resync.as_secs());
+        write!(f, "ip-masq={} ", self.ip_masq)?;
+        write!(f, "iptables-forward-rules={} ", self.forward)?;
+        write!(f, "vxlan-source-filter={filter} iptables-resync={resync}s")
     }
 }
 
@@ -200,29 +191,17 @@ pub struct Config {
 /// Everything on one line for the log, without the password.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} subnet-file={}",
-            self.etcd,
-            self.iface,
-            self.subnet_file.display()
-        )?;
+        write!(f, "{} {} ", self.etcd, self.iface)?;
+        write!(f, "subnet-file={}", self.subnet_file.display())?;
         if let Some(state) = &self.state_file {
             write!(f, " state-file={}", state.display())?;
         }
-        if let Some(docker) = &self.docker_opts {
-            write!(
-                f,
-                " docker-opts-file={} docker-opts-key={}",
-                docker.path.display(),
-                docker.key
-            )?;
+        if let Some(DockerOptsFile { path, key }) = &self.docker_opts {
+            let path = path.display();
+            write!(f, " docker-opts-file={path} docker-opts-key={key}")?;
         }
-        write!(
-            f,
-            " on-lease-lost={} {}{}",
-            self.on_lease_lost, self.firewall, self.status_endpoints
-        )
+        write!(f, " on-lease-lost={} ", self.on_lease_lost)?;
+        write!(f, "{}{}", self.firewall, self.status_endpoints)
     }
 }
 
@@ -233,11 +212,12 @@ impl fmt::Display for IfaceConfig {
             true if !self.names.is_empty() => write!(f, "iface={} ", self.names.join(","))?,
             true => {}
         }
-        self.patterns
-            .iter()
-            .try_for_each(|pattern| write!(f, "iface-regex={pattern} "))?;
-        self.can_reach
-            .map_or(Ok(()), |ip| write!(f, "iface-can-reach={ip} "))?;
+        for pattern in &self.patterns {
+            write!(f, "iface-regex={pattern} ")?;
+        }
+        if let Some(ip) = self.can_reach {
+            write!(f, "iface-can-reach={ip} ")?;
+        }
         match self.public_ip {
             Some(ip) => write!(f, "public-ip={ip}")?,
             None => f.write_str("public-ip=(interface)")?,
@@ -250,12 +230,8 @@ impl fmt::Display for IfaceConfig {
 /// One line without the password.
 impl fmt::Display for EtcdConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "endpoints={} prefix={}",
-            self.endpoints.join(","),
-            self.prefix
-        )?;
+        let endpoints = self.endpoints.join(",");
+        write!(f, "endpoints={endpoints} prefix={}", self.prefix)?;
         if let Some(ca) = &self.ca_file {
             write!(f, " ca={}", ca.display())?;
         }

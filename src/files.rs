@@ -36,10 +36,10 @@ const DISCARD: Duration = Duration::from_secs(1);
 pub async fn prepare(config: &Config, on_slow: impl FnOnce()) -> Result<Previous, Error> {
     let (subnet_file, docker_opts) = (config.subnet_file.clone(), config.docker_opts.clone());
     let work = move || {
-        let docker_opts = docker_opts.iter().map(|file| &file.path);
-        docker_opts
-            .chain([&subnet_file])
-            .try_for_each(|path| atomic_file::probe(path))?;
+        if let Some(file) = docker_opts {
+            atomic_file::probe(&file.path)?;
+        }
+        atomic_file::probe(&subnet_file)?;
         Ok(Previous::read(&subnet_file))
     };
     beside(work, on_slow).await
@@ -53,12 +53,9 @@ impl Reading {
     /// Reads the file at `path`, which is the same each time.
     pub async fn soon(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         let path = path.to_owned();
-        let reading = self
-            .0
-            .get_or_insert_with(|| spawn_blocking(|| std::fs::read(path)));
-        let done = timeout(SLOW, reading)
-            .await
-            .map_err(|_| io::ErrorKind::TimedOut)?;
+        let read = || spawn_blocking(|| std::fs::read(path));
+        let done = timeout(SLOW, self.0.get_or_insert_with(read)).await;
+        let done = done.map_err(|_| io::ErrorKind::TimedOut)?;
         self.0 = None;
         done.map_err(io::Error::other)?
     }
@@ -83,6 +80,10 @@ impl Kept {
 
     fn is_written(&self) -> bool {
         self.state.borrow().written == self.sent
+    }
+
+    fn is_gone(&self) -> bool {
+        self.state.borrow().is_gone && self.is_written()
     }
 }
 
@@ -145,14 +146,13 @@ impl Files {
     pub fn new(config: &Config) -> (Self, Keepers) {
         let keep = |path: &Path, mode, written| {
             let (contents, state, keeper) = Keeper::new(path.to_owned(), mode, written);
-            (
-                Kept {
-                    contents,
-                    state,
-                    sent: 0,
-                },
-                keeper,
-            )
+            let sent = 0;
+            let kept = Kept {
+                contents,
+                state,
+                sent,
+            };
+            (kept, keeper)
         };
         let (subnet_env, first) = keep(&config.subnet_file, MODE, |path| {
             GoLine::SubnetFile(&path.display()).log();
@@ -160,42 +160,32 @@ impl Files {
         let wrote_options = |path: &Path| {
             info!(path = %path.display(), "Wrote docker options to {}", path.display());
         };
-        let docker_opts = config
-            .docker_opts
-            .as_ref()
-            .map(|file| keep(&file.path, MODE, wrote_options));
-        let state = config
-            .state_file
-            .as_ref()
-            .map(|path| keep(path, STATE_MODE, |_| ()));
+        let docker_opts = config.docker_opts.as_ref();
+        let docker_opts = docker_opts.map(|file| keep(&file.path, MODE, wrote_options));
+        let state = config.state_file.as_ref();
+        let state = state.map(|path| keep(path, STATE_MODE, |_| ()));
         let ((docker_opts, second), (state, third)) = (docker_opts.unzip(), state.unzip());
-        let discard = Discard(
-            state
-                .as_ref()
-                .map(|kept| (kept.contents.clone(), kept.state.clone())),
-        );
-        (
-            Self {
-                subnet_env,
-                docker_opts,
-                state,
-            },
-            Keepers {
-                keepers: [Some(first), second, third],
-                discard,
-            },
-        )
+        let channels = |kept: &Kept| (kept.contents.clone(), kept.state.clone());
+        let keepers = Keepers {
+            keepers: [Some(first), second, third],
+            discard: Discard(state.as_ref().map(channels)),
+        };
+        let files = Self {
+            subnet_env,
+            docker_opts,
+            state,
+        };
+        (files, keepers)
     }
 
     /// Writes `subnet.env`, and docker's options where asked for.
     pub fn announce(&mut self, config: &Config, network: &NetworkConfig, lease: &Lease, mtu: u32) {
-        let overlays = network.overlays(&lease.subnets).collect();
-        let text = SubnetEnv {
-            overlays,
+        let env = SubnetEnv {
+            overlays: network.overlays(&lease.subnets).collect(),
             mtu,
             ip_masq: config.firewall.ip_masq,
-        }
-        .to_string();
+        };
+        let text = env.to_string();
         if let (Some(file), Some(kept)) = (&config.docker_opts, &mut self.docker_opts) {
             match render_docker_opts(file, &text) {
                 Ok(options) => kept.write(options.into_bytes()),
@@ -216,8 +206,7 @@ impl Files {
 
     /// Whether a file of the announcement was removed by another program.
     pub fn is_announcement_gone(&self) -> bool {
-        self.announcing()
-            .any(|kept| kept.state.borrow().is_gone && kept.is_written())
+        self.announcing().any(Kept::is_gone)
     }
 
     pub fn save(&mut self, bytes: Vec<u8>) {
@@ -232,9 +221,7 @@ impl Files {
     }
 
     pub fn is_state_gone(&self) -> bool {
-        self.state
-            .as_ref()
-            .is_some_and(|kept| kept.state.borrow().is_gone && kept.is_written())
+        self.state.as_ref().is_some_and(Kept::is_gone)
     }
 
     pub fn trouble(&self) -> Option<String> {
@@ -244,15 +231,14 @@ impl Files {
 
     /// What is wrong with the files, none of which keeps this host from serving.
     pub fn remarks(&self) -> Vec<String> {
-        let state = self
-            .state
+        let trouble = |kept: &Kept| kept.state.borrow().trouble.clone();
+        let change = |kept: &Kept| kept.state.borrow().change.clone();
+        let changes = self.announcing().chain(&self.state).filter_map(change);
+        self.state
             .iter()
-            .filter_map(|kept| kept.state.borrow().trouble.clone());
-        let changes = self
-            .announcing()
-            .chain(&self.state)
-            .filter_map(|kept| kept.state.borrow().change.clone());
-        state.chain(changes).collect()
+            .filter_map(trouble)
+            .chain(changes)
+            .collect()
     }
 
     /// Waits until something about a file is new.
@@ -324,13 +310,10 @@ impl Previous {
         }
         let families = network.ranges.iter().map(Range::family);
         let remembered = subnet_env::remembered(&self.text, families);
-        remembered.warnings.iter().for_each(|warning| {
-            warn!(
-                path = %self.path.display(), err = warning,
-                "{}: {warning}",
-                self.path.display()
-            );
-        });
+        let path = self.path.display();
+        for warning in &remembered.warnings {
+            warn!(%path, err = warning, "{path}: {warning}");
+        }
         remembered.subnets
     }
 

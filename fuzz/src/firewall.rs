@@ -1,7 +1,7 @@
 //! Any text as what iptables-save or nft prints, any bytes as a notification: read without a panic, and what is deleted was there.
 
 use flanneld::firewall::iptables::{self, Table};
-use flanneld::firewall::nft::{self, Ability};
+use flanneld::firewall::nft;
 use flanneld::firewall::rule::{forward, masquerade};
 use flanneld::firewall::{Tunnel, notification};
 use flanneld::subnet::Overlay;
@@ -28,8 +28,7 @@ pub fn run(bytes: &[u8]) {
         (nft::FORWARD, forward(overlay.network)),
     ];
     let table = nft::Table::read(&text);
-    let can = Ability { comments: true };
-    let _ = nft::difference(&nft::table(Family::V4), Some(&table), &desired, &mine, can);
+    let _ = nft::difference(&nft::table(Family::V4), Some(&table), &desired, &mine, true);
     let _ = Tunnel { port: 8472, vni: 1 }
         .difference(Some(&text), Some(&[[192, 0, 2, 1].into()].into()));
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use super::endpoints;
@@ -73,6 +74,10 @@ impl TryFrom<Flags> for Config {
     type Error = Invalid;
 
     fn try_from(flags: Flags) -> Result<Self, Invalid> {
+        let subnet_file = flags.subnet_file.clone();
+        let named_like =
+            |path, directory, extension| named_like(path, &subnet_file, directory, extension);
+        let names = flags.ifaces.into_iter();
         Ok(Self {
             etcd: EtcdConfig {
                 endpoints: endpoints::parse_list(&flags.etcd_endpoints)
@@ -84,11 +89,7 @@ impl TryFrom<Flags> for Config {
                 renew_margin: renew_margin(flags.renew_margin)?,
             },
             iface: IfaceConfig {
-                names: flags
-                    .ifaces
-                    .into_iter()
-                    .filter(|name| !name.is_empty())
-                    .collect(),
+                names: names.filter(|name| !name.is_empty()).collect(),
                 patterns: patterns(&flags.iface_regexes)?,
                 can_reach: can_reach(&flags.iface_can_reach)?,
                 public_ip: public_ip(&flags.public_ip)?,
@@ -96,20 +97,10 @@ impl TryFrom<Flags> for Config {
             },
             blackhole: flags.ip_blackhole_route,
             tx_checksum: flags.tx_checksum,
-            state_file: named_like(
-                flags.state_file,
-                &flags.subnet_file,
-                "/var/lib/flannel",
-                "json",
-            ),
+            state_file: named_like(flags.state_file, "/var/lib/flannel", "json"),
             status_endpoints: StatusEndpoints {
                 health: status_endpoints::health(&flags.healthz_ip, flags.healthz_port)?,
-                status: named_like(
-                    flags.status_socket,
-                    &flags.subnet_file,
-                    "/run/flannel",
-                    "sock",
-                ),
+                status: named_like(flags.status_socket, "/run/flannel", "sock"),
                 probe: status_endpoints::probe(flags.probe_interval)?,
             },
             subnet_file: set(flags.subnet_file)
@@ -140,10 +131,9 @@ fn prefix(text: &str) -> Result<String, Invalid> {
         ));
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-    let root = if text.starts_with('/') && !parts.is_empty() {
-        "/"
-    } else {
-        ""
+    let root = match text.starts_with('/') && !parts.is_empty() {
+        true => "/",
+        false => "",
     };
     Ok(format!("{root}{}", parts.join("/")))
 }
@@ -173,19 +163,14 @@ fn login(user: String, password: Secret) -> Result<Option<(String, Secret)>, Inv
 
 /// A lease lives for 24 hours: a margin outside 1..=1439 minutes would renew always or never.
 fn renew_margin(minutes: i64) -> Result<Duration, Invalid> {
-    u64::try_from(minutes)
-        .ok()
-        .filter(|minutes| (1..=1439).contains(minutes))
-        .map_or_else(
-            || {
-                let why = "Invalid subnet-lease-renew-margin option, out of acceptable range";
-                Err(Invalid::new(
-                    "subnet-lease-renew-margin",
-                    format!("{why}: {minutes} is not within 1 to 1439 minutes"),
-                ))
-            },
-            |minutes| Ok(Duration::from_secs(minutes * 60)),
-        )
+    match u64::try_from(minutes) {
+        Ok(minutes @ 1..=1439) => Ok(Duration::from_secs(minutes * 60)),
+        _ => {
+            let why = "Invalid subnet-lease-renew-margin option, out of acceptable range";
+            let why = format!("{why}: {minutes} is not within 1 to 1439 minutes");
+            Err(Invalid::new("subnet-lease-renew-margin", why))
+        }
+    }
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Invalid> {
@@ -194,22 +179,26 @@ fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Invalid> {
         text.parse()
             .map_err(|why: String| Invalid::new("iface-regex", wrong(why)))
     };
-    texts
-        .iter()
-        .filter(|text| !text.is_empty())
-        .map(parse)
-        .collect()
+    let given = texts.iter().filter(|text| !text.is_empty());
+    given.map(parse).collect()
 }
 
 fn can_reach(text: &str) -> Result<Option<IpAddr>, Invalid> {
     let host = |ip: &IpAddr| !(ip.is_unspecified() || ip.is_multicast());
-    match text.parse().ok().filter(host) {
+    address("iface-can-reach", text, host, "the IP address of a host")
+}
+
+/// The address that a flag names, if it names one.
+fn address<T: FromStr>(
+    flag: &'static str,
+    text: &str,
+    fits: impl Fn(&T) -> bool,
+    what: &str,
+) -> Result<Option<T>, Invalid> {
+    match text.parse().ok().filter(fits) {
         Some(ip) => Ok(Some(ip)),
         None if text.is_empty() => Ok(None),
-        None => Err(Invalid::new(
-            "iface-can-reach",
-            format!("{text:?} must be the IP address of a host"),
-        )),
+        None => Err(Invalid::new(flag, format!("{text:?} must be {what}"))),
     }
 }
 
@@ -217,14 +206,8 @@ fn public_ip(text: &str) -> Result<Option<Ipv4Addr>, Invalid> {
     let unicast = |ip: &Ipv4Addr| {
         !(ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip.octets()[0] >= 240)
     };
-    match text.parse().ok().filter(unicast) {
-        Some(ip) => Ok(Some(ip)),
-        None if text.is_empty() => Ok(None),
-        None => Err(Invalid::new(
-            "public-ip",
-            format!("{text:?} must be the IPv4 unicast address at which peers reach this host"),
-        )),
-    }
+    let what = "the IPv4 unicast address at which peers reach this host";
+    address("public-ip", text, unicast, what)
 }
 
 fn public_ipv6(text: &str) -> Result<Option<Ipv6Addr>, Invalid> {
@@ -235,14 +218,8 @@ fn public_ipv6(text: &str) -> Result<Option<Ipv6Addr>, Invalid> {
             || ip.is_unicast_link_local()
             || ip.to_ipv4_mapped().is_some())
     };
-    match text.parse().ok().filter(unicast) {
-        Some(ip) => Ok(Some(ip)),
-        None if text.is_empty() => Ok(None),
-        None => Err(Invalid::new(
-            "public-ipv6",
-            format!("{text:?} must be the IPv6 unicast address at which peers reach this host"),
-        )),
-    }
+    let what = "the IPv6 unicast address at which peers reach this host";
+    address("public-ipv6", text, unicast, what)
 }
 
 /// Zero would mean a check after the other.
@@ -269,13 +246,12 @@ fn named_like(
     extension: &str,
 ) -> Option<PathBuf> {
     match path.to_str() {
-        Some("") if subnet_file == Path::new(SUBNET_FILE) => Some(
-            Path::new(directory)
-                .join("subnet")
-                .with_extension(extension),
-        ),
         Some("") => {
-            Some(Path::new(directory).join(format!("{}.{extension}", as_name(subnet_file))))
+            let name = match subnet_file == Path::new(SUBNET_FILE) {
+                true => "subnet".to_owned(),
+                false => as_name(subnet_file),
+            };
+            Some(Path::new(directory).join(format!("{name}.{extension}")))
         }
         Some("none") => None,
         _ => Some(path),

@@ -21,15 +21,16 @@ pub struct StatusEndpoints {
 
 impl fmt::Display for StatusEndpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.health
-            .iter()
-            .try_for_each(|address| write!(f, " healthz={address}"))?;
-        self.status
-            .iter()
-            .try_for_each(|path| write!(f, " status-socket={}", path.display()))?;
-        self.probe
-            .iter()
-            .try_for_each(|interval| write!(f, " probe-interval={}s", interval.as_secs()))
+        if let Some(address) = self.health {
+            write!(f, " healthz={address}")?;
+        }
+        if let Some(path) = &self.status {
+            write!(f, " status-socket={}", path.display())?;
+        }
+        match self.probe {
+            Some(interval) => write!(f, " probe-interval={}s", interval.as_secs()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -39,16 +40,13 @@ pub(super) fn health(ip: &str, port: i64) -> Result<Option<SocketAddr>, Invalid>
         return Ok(None);
     }
     let port = u16::try_from(port).map_err(|_| {
-        Invalid::new(
-            "healthz-port",
-            format!("{port} is not a port: use 1 to 65535, or 0 for no port"),
-        )
+        let why = format!("{port} is not a port: use 1 to 65535, or 0 for no port");
+        Invalid::new("healthz-port", why)
     })?;
     let ip: IpAddr = ip.parse().map_err(|_| {
-        Invalid::new(
-            "healthz-ip",
-            format!("{ip:?} is not an IP address: use an address of this host, 0.0.0.0, or ::"),
-        )
+        let why =
+            format!("{ip:?} is not an IP address: use an address of this host, 0.0.0.0, or ::");
+        Invalid::new("healthz-ip", why)
     })?;
     Ok(Some(SocketAddr::new(ip, port)))
 }

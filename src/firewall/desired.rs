@@ -102,15 +102,9 @@ impl DesiredRules {
     /// The same with no rules.
     #[must_use]
     pub fn nothing(&self) -> Self {
-        let config = FirewallConfig {
-            ip_masq: false,
-            forward: false,
-            ..self.config.clone()
-        };
-        Self {
-            config,
-            ..self.clone()
-        }
+        let mut nothing = self.clone();
+        (nothing.config.ip_masq, nothing.config.forward) = (false, false);
+        nothing
     }
 
     /// Whether anything is wanted of iptables, and not only cleared away.

@@ -62,35 +62,29 @@ pub fn rule_diff<I: Clone>(
     let kept = of(Whose::Ours)
         .map(|one| one.rule.as_ref())
         .eq(wanted.rules.iter().map(Some));
-    let ours = of(Whose::Ours).filter(|_| !kept).map(|one| one.id.clone());
+    let ours = of(Whose::Ours).filter(|_| !kept);
     let deserted = wanted.rules.is_empty() && of(Whose::Theirs).next().is_none();
     let guard = wanted.guard.as_ref().filter(|_| !deserted);
     let stands = guard.is_some() && has_guard(present, guard, mine);
     let spare = |one: &&Present<I>| !(guard.is_some() && one.rule.as_ref() == guard && stands);
+    let delete = ours.chain(of(Whose::Unowned).filter(spare));
+    let append = wanted.rules.iter().filter(|_| !kept);
     RuleDiff {
-        delete: ours
-            .chain(of(Whose::Unowned).filter(spare).map(|one| one.id.clone()))
-            .collect(),
+        delete: delete.map(|one| one.id.clone()).collect(),
         insert: guard.filter(|_| !stands).cloned(),
-        append: if kept {
-            Vec::new()
-        } else {
-            wanted.rules.clone()
-        },
+        append: append.cloned().collect(),
         deserted,
     }
 }
 
 /// Whether the guard is there once, before all that is ours.
 fn has_guard<I>(present: &[Present<I>], guard: Option<&Rule>, mine: &[IpNetwork]) -> bool {
-    let guards = present
-        .iter()
-        .enumerate()
+    let guards = (0..)
+        .zip(present)
         .filter(|(_, one)| one.rule.as_ref() == guard);
     let places: Vec<usize> = guards.map(|(place, _)| place).collect();
-    let first = present
-        .iter()
-        .position(|one| one.whose(mine) == Whose::Ours);
+    let is_ours = |one: &Present<I>| one.whose(mine) == Whose::Ours;
+    let first = present.iter().position(is_ours);
     matches!(places[..], [place] if first.is_none_or(|first| place < first))
 }
 

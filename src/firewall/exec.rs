@@ -39,10 +39,9 @@ pub(super) enum ExecError {
 }
 
 fn package(program: &str) -> &str {
-    if program == "nft" {
-        "nftables"
-    } else {
-        "iptables"
+    match program {
+        "nft" => "nftables",
+        _ => "iptables",
     }
 }
 
@@ -66,20 +65,17 @@ pub(super) async fn run(program: &str, args: &[&str], input: &str) -> Result<Str
         }
         Ok(Err(error)) => return Err(broken(format!("cannot be run: {error}"))),
         Err(_) => {
+            let limit = LIMIT.as_secs();
             return Err(broken(format!(
-                "did not finish within {} s and was killed",
-                LIMIT.as_secs()
+                "did not finish within {limit} s and was killed"
             )));
         }
     };
     if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(ExecError::Refused {
-            program: program.to_owned(),
-            why: said(&output),
-        })
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
+    let (program, why) = (program.to_owned(), said(&output));
+    Err(ExecError::Refused { program, why })
 }
 
 async fn output(program: &str, args: &[&str], input: &str) -> io::Result<Output> {
@@ -128,11 +124,9 @@ fn said(output: &Output) -> String {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let said = lines.take(4).collect::<Vec<_>>().join("; ");
-    if said.is_empty() {
-        output.status.to_string()
-    } else {
-        said
+    match lines.take(4).collect::<Vec<_>>().join("; ") {
+        nothing if nothing.is_empty() => output.status.to_string(),
+        said => said,
     }
 }
 
@@ -146,27 +140,19 @@ pub(super) struct Version {
 impl Version {
     /// Reads `iptables v1.8.9 (nf_tables)`.
     pub(super) fn read(text: &str) -> Option<Self> {
-        let mut words = text
-            .split_whitespace()
-            .skip_while(|word| !word.starts_with('v'));
-        let mut parts = words
-            .next()?
-            .trim_start_matches('v')
-            .split('.')
-            .map_while(|part| part.parse().ok());
+        let words = text.split_whitespace();
+        let mut words = words.skip_while(|word| !word.starts_with('v'));
+        let parts = words.next()?.trim_start_matches('v').split('.');
+        let mut parts = parts.map_while(|part| part.parse().ok());
         let number = (parts.next()?, parts.next()?, parts.next().unwrap_or(0));
-        Some(Self {
-            number,
-            nft: words.next() == Some("(nf_tables)"),
-        })
+        let nft = words.next() == Some("(nf_tables)");
+        Some(Self { number, nft })
     }
 
     /// That of the other variant, which comes in the same package.
     pub(super) fn other(self) -> Self {
-        Self {
-            nft: !self.nft,
-            ..self
-        }
+        let (number, nft) = (self.number, !self.nft);
+        Self { number, nft }
     }
 
     pub(super) fn has_random_fully(self) -> bool {

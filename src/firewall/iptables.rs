@@ -61,11 +61,9 @@ impl Table {
     /// Reads the part of table `name` from what `iptables-save` prints. What makes no sense is left out.
     pub fn read(saved: &str, name: &str) -> Self {
         let mut table = Self::default();
-        let mut lines = saved.lines().map(str::trim_end);
-        lines
-            .by_ref()
-            .find(|line| line.strip_prefix('*') == Some(name));
-        for line in lines.take_while(|line| *line != "COMMIT") {
+        let lines = saved.lines().map(str::trim_end);
+        let part = lines.skip_while(|line| line.strip_prefix('*') != Some(name));
+        for line in part.skip(1).take_while(|line| *line != "COMMIT") {
             match line.split_at_checked(1) {
                 Some((":", chain)) => table.declare(chain),
                 Some(("-", rule)) => table.lines.extend(Line::read(rule)),
@@ -101,28 +99,17 @@ impl Table {
             lines.push(format!("-N {chain}"));
         }
         lines.extend(diff.delete.iter().map(|spec| format!("-D {chain} {spec}")));
-        lines.extend(
-            diff.insert
-                .iter()
-                .map(|rule| format!("-I {chain} 1 {}", spec(rule, place.comment))),
-        );
-        lines.extend(
-            diff.append
-                .iter()
-                .map(|rule| format!("-A {chain} {}", spec(rule, place.comment))),
-        );
-        lines.extend(
-            self.old_rules(place, wanted, mine)
-                .into_iter()
-                .map(Line::deletion),
-        );
+        if let Some(rule) = &diff.insert {
+            lines.push(format!("-I {chain} 1 {}", spec(rule, place.comment)));
+        }
+        for rule in &diff.append {
+            lines.push(format!("-A {chain} {}", spec(rule, place.comment)));
+        }
+        let old = self.old_rules(place, wanted, mine);
+        lines.extend(old.into_iter().map(Line::deletion));
         if diff.deserted {
-            lines.extend(
-                self.lines
-                    .iter()
-                    .filter(|line| line.leads_to(chain))
-                    .map(Line::deletion),
-            );
+            let jumps = self.lines.iter().filter(|line| line.leads_to(chain));
+            lines.extend(jumps.map(Line::deletion));
             lines.extend(exists.then(|| format!("-X {chain}")));
         } else {
             lines.extend(self.jumps(place));
@@ -147,33 +134,22 @@ impl Table {
 
     /// The first rule that takes every packet before flannel's chain is asked, as the FORWARD of EL's iptables-services has one.
     pub fn obstacle(&self, place: Place) -> Option<&str> {
-        let before = self
-            .of(place.hook)
-            .take_while(|line| !line.leads_to(place.chain));
-        before
-            .filter(|line| line.refuses_all())
-            .map(|line| line.spec.as_str())
-            .next()
+        let hook = self.of(place.hook);
+        let mut before = hook.take_while(|line| !line.leads_to(place.chain));
+        Some(&before.find(|line| line.refuses_all())?.spec)
     }
 
     /// Rules that a release of before v0.20 wrote straight into the built-in chain.
     fn old_rules(&self, place: Place, wanted: &Wanted, mine: &[IpNetwork]) -> Vec<&Line> {
         let hook: Vec<&Line> = self.of(place.hook).collect();
-        let old = |line: &&Line| mine.iter().any(|net| line.is_old(place, *net));
-        match (place, wanted.rules.is_empty()) {
-            (FORWARD, false) => hook
-                .iter()
-                .copied()
-                .filter(old)
-                .filter(|line| line.is_flannels(&hook))
-                .collect(),
-            (FORWARD, true) => hook
-                .into_iter()
-                .filter(old)
-                .filter(|line| line.comment.is_some())
-                .collect(),
-            _ => hook.into_iter().filter(old).collect(),
-        }
+        let is_flannels = |line: &Line| match (place, wanted.rules.is_empty()) {
+            (FORWARD, false) => line.is_flannels(&hook),
+            (FORWARD, true) => line.comment.is_some(),
+            _ => true,
+        };
+        let mut old = hook.clone();
+        old.retain(|line| mine.iter().any(|net| line.is_old(place, *net)) && is_flannels(line));
+        old
     }
 }
 
@@ -273,10 +249,8 @@ fn spec(rule: &Rule, comment: &str) -> String {
     let target = match &rule.verdict {
         Verdict::Return => "RETURN",
         Verdict::Accept => "ACCEPT",
-        Verdict::Masquerade { fully_random: true } => "MASQUERADE --random-fully",
-        Verdict::Masquerade {
-            fully_random: false,
-        } => "MASQUERADE",
+        Verdict::Masquerade { fully_random } if *fully_random => "MASQUERADE --random-fully",
+        Verdict::Masquerade { .. } => "MASQUERADE",
         Verdict::Jump(chain) => chain,
     };
     let _ = write!(words, "-m comment --comment \"{comment}\" -j {target}");
@@ -285,12 +259,7 @@ fn spec(rule: &Rule, comment: &str) -> String {
 
 /// The rule that these words are, if it is one of flannel's kinds.
 fn rule(words: &[String]) -> Option<Rule> {
-    let mut rule = Rule {
-        marked: false,
-        source: None,
-        destination: None,
-        verdict: Verdict::Return,
-    };
+    let mut rule = Rule::new(None, None, Verdict::Return);
     let (mut negated, mut verdict) = (false, None);
     let mut words = words.iter().map(String::as_str);
     while let Some(word) = words.next() {
@@ -299,17 +268,13 @@ fn rule(words: &[String]) -> Option<Rule> {
                 negated = true;
                 continue;
             }
-            "-s" => {
-                rule.source = Some(Match {
-                    negated,
-                    net: words.next()?.parse().ok()?,
-                })
-            }
-            "-d" => {
-                rule.destination = Some(Match {
-                    negated,
-                    net: words.next()?.parse().ok()?,
-                })
+            "-s" | "-d" => {
+                let net = words.next()?.parse().ok()?;
+                let side = match word {
+                    "-s" => &mut rule.source,
+                    _ => &mut rule.destination,
+                };
+                *side = Some(Match { negated, net });
             }
             "-m" if !negated => match (words.next()?, words.next()?, words.next()?) {
                 ("comment", "--comment", _) => {}

@@ -95,10 +95,7 @@ impl fmt::Display for State {
             write!(f, ", {obstacle}")?;
         }
         if self.flapping {
-            write!(
-                f,
-                ", another program keeps modifying the firewall rules (see log)"
-            )?;
+            f.write_str(", another program keeps modifying the firewall rules (see log)")?;
         }
         Ok(())
     }
@@ -139,31 +136,26 @@ impl Firewall {
         tunnel: Tunnel,
     ) -> Self {
         let now = Instant::now();
-        let mode = if network.nftables {
-            Mode::Nftables
-        } else {
-            Mode::Iptables
-        };
-        let overlays = network.overlays(own).collect();
         let desired = DesiredRules {
-            mode,
-            overlays,
+            mode: match network.nftables {
+                true => Mode::Nftables,
+                false => Mode::Iptables,
+            },
+            overlays: network.overlays(own).collect(),
             former,
             config: config.clone(),
             tunnel,
         };
-        let monitor = Monitor::open();
+        let monitor = Monitor::open().inspect_err(
+            |error| debug!(err = %error, "cannot subscribe to nftables notifications: {error}"),
+        );
         Self {
             network: network.clone(),
             desired,
             peers: None,
             iptables: Family::ALL.map(Iptables::new),
             nft: Nft::default(),
-            monitor: monitor
-                .inspect_err(|error| {
-                    debug!(err = %error, "cannot subscribe to nftables notifications: {error}");
-                })
-                .ok(),
+            monitor: monitor.ok(),
             flapping: Flapping::default(),
             schedule: Schedule::new(now, SETTLE, Backoff::new(PAUSE.0, PAUSE.1)),
             cleared: false,
@@ -392,17 +384,13 @@ impl Firewall {
     }
 
     fn set_trouble(&mut self, trouble: Option<String>) {
-        let flapping = self.is_flapping();
-        let obstacle = self
-            .iptables
-            .iter()
-            .find_map(|backend| backend.obstacle.clone());
+        let mut backends = self.iptables.iter();
         let now = State {
             mode: self.desired.mode,
             trouble,
-            obstacle,
+            obstacle: backends.find_map(|backend| backend.obstacle.clone()),
             repairs: self.repairs,
-            flapping,
+            flapping: self.is_flapping(),
         };
         self.state.send_if_modified(|state| {
             let before = state.as_ref().and_then(|state| state.trouble.as_ref());

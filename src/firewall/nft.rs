@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use ipnetwork::IpNetwork;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::diff::{Present, RuleDiff, rule_diff};
 use super::rule::{Match, Rule, Verdict, Wanted};
@@ -57,23 +57,12 @@ impl std::fmt::Display for Name {
 
 /// Go flannel's table for IPv4 or IPv6.
 pub fn table(family: Family) -> Name {
-    match family {
-        Family::V4 => Name {
-            family: "ip",
-            name: "flannel-ipv4".into(),
-        },
-        Family::V6 => Name {
-            family: "ip6",
-            name: "flannel-ipv6".into(),
-        },
-    }
-}
-
-/// What the kernel and the tool can do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ability {
-    /// Tables and chains may have comments.
-    pub comments: bool,
+    let (family, name) = match family {
+        Family::V4 => ("ip", "flannel-ipv4"),
+        Family::V6 => ("ip6", "flannel-ipv6"),
+    };
+    let name = name.to_owned();
+    Name { family, name }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -92,11 +81,11 @@ pub fn objects(json: &str) -> Vec<(String, Value)> {
     let Some(Value::Array(objects)) = root.remove("nftables") else {
         return Vec::new();
     };
-    let first = |object| match object {
-        Value::Object(object) => object.into_iter().next(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
-            None
-        }
+    let first = |object| {
+        serde_json::from_value::<Map<_, _>>(object)
+            .ok()?
+            .into_iter()
+            .next()
     };
     objects.into_iter().filter_map(first).collect()
 }
@@ -151,20 +140,17 @@ pub fn difference(
     table: Option<&Table>,
     wanted: &[(Place, Wanted)],
     mine: &[IpNetwork],
-    can: Ability,
+    comments: bool,
 ) -> Vec<String> {
     let mut lines = Vec::new();
     let empty = Table::default();
     let there = table.unwrap_or(&empty);
     let mut left: BTreeSet<&str> = there.chains.keys().map(String::as_str).collect();
     for (place, wanted) in wanted {
-        let known = if there.has(*place) {
-            there.of(place.chain)
-        } else {
-            Vec::new()
-        };
+        let mut known = there.of(place.chain);
+        known.retain(|_| there.has(*place));
         let diff = rule_diff(&known, wanted, mine);
-        lines.extend(chain(name, there, *place, &diff, can));
+        lines.extend(chain(name, there, *place, &diff, comments));
         if diff.deserted {
             left.remove(place.chain)
         } else {
@@ -175,13 +161,11 @@ pub fn difference(
         return vec![format!("delete table {name}")];
     }
     if table.is_none() && !lines.is_empty() {
-        let comment = comment(&format!("rules for {}", name.name), can);
-        let braced = if comment.is_empty() {
-            comment
-        } else {
-            format!(" {{{comment} }}")
+        let comment = match comment(&format!("rules for {}", name.name), comments) {
+            none if none.is_empty() => none,
+            comment => format!(" {{{comment} }}"),
         };
-        lines.insert(0, format!("add table {name}{braced}"));
+        lines.insert(0, format!("add table {name}{comment}"));
     }
     lines
 }
@@ -191,7 +175,7 @@ fn chain(
     there: &Table,
     place: Place,
     diff: &RuleDiff<u64>,
-    can: Ability,
+    comments: bool,
 ) -> Vec<String> {
     let Place {
         chain,
@@ -208,34 +192,28 @@ fn chain(
     let mut lines = Vec::new();
     if !there.has(place) {
         lines.extend(exists.then(|| format!("delete chain {at}")));
-        let comment = comment(about, can);
+        let comment = comment(about, comments);
         lines.push(format!(
             "add chain {at} {{ type {kind} hook {hook} priority {priority} ; policy accept ;{comment} }}"
         ));
     }
-    lines.extend(
-        diff.delete
-            .iter()
-            .map(|handle| format!("delete rule {at} handle {handle}")),
-    );
-    lines.extend(
-        diff.insert
-            .iter()
-            .map(|rule| format!("insert rule {at} {}", expression(rule))),
-    );
-    lines.extend(
-        diff.append
-            .iter()
-            .map(|rule| format!("add rule {at} {}", expression(rule))),
-    );
+    for handle in &diff.delete {
+        lines.push(format!("delete rule {at} handle {handle}"));
+    }
+    if let Some(rule) = &diff.insert {
+        lines.push(format!("insert rule {at} {}", expression(rule)));
+    }
+    for rule in &diff.append {
+        lines.push(format!("add rule {at} {}", expression(rule)));
+    }
     lines
 }
 
-fn comment(text: &str, can: Ability) -> String {
-    if can.comments {
-        format!(" comment \"{text}\" ;")
-    } else {
-        String::new()
+/// Where tables and chains may have comments.
+fn comment(text: &str, comments: bool) -> String {
+    match comments {
+        true => format!(" comment \"{text}\" ;"),
+        false => String::new(),
     }
 }
 
@@ -248,82 +226,54 @@ fn expression(rule: &Rule) -> String {
     for (field, one) in [("saddr", rule.source), ("daddr", rule.destination)] {
         if let Some(Match { negated, net }) = one {
             let family = if net.is_ipv4() { "ip" } else { "ip6" };
-            let _ = write!(
-                words,
-                "{family} {field} {}{net} ",
-                if negated { "!= " } else { "" }
-            );
+            let not = if negated { "!= " } else { "" };
+            let _ = write!(words, "{family} {field} {not}{net} ");
         }
     }
     words.push_str(match &rule.verdict {
         Verdict::Return => "return",
         Verdict::Accept => "accept",
-        Verdict::Masquerade { fully_random: true } => "masquerade fully-random",
-        Verdict::Masquerade {
-            fully_random: false,
-        } => "masquerade",
+        Verdict::Masquerade { fully_random } if *fully_random => "masquerade fully-random",
+        Verdict::Masquerade { .. } => "masquerade",
         Verdict::Jump(chain) => return format!("{words}jump {chain}"),
     });
     words
 }
 
 fn read_rule(object: &Value) -> Option<(String, Present<u64>)> {
-    let expressions = object
-        .get("expr")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
+    let expressions = object.get("expr").and_then(Value::as_array);
+    let expressions = expressions.map_or(&[][..], Vec::as_slice);
     let nets = expressions
         .iter()
-        .filter_map(|one| address(one).map(|(_, one)| one.net))
-        .collect();
-    let id = object.get("handle")?.as_u64()?;
-    Some((
-        text(object, "chain")?,
-        Present {
-            id,
-            rule: rule(expressions),
-            nets,
-        },
-    ))
+        .filter_map(|one| Some(address(one)?.1.net));
+    let present = Present {
+        id: object.get("handle")?.as_u64()?,
+        rule: rule(expressions),
+        nets: nets.collect(),
+    };
+    Some((text(object, "chain")?, present))
 }
 
 /// The rule that these expressions are, if it is one of flannel's kinds.
 fn rule(expressions: &[Value]) -> Option<Rule> {
-    let mut rule = Rule {
-        marked: false,
-        source: None,
-        destination: None,
-        verdict: Verdict::Return,
-    };
     let (last, conditions) = expressions.split_last()?;
+    let mut rule = Rule::new(None, None, verdict(last)?);
     for one in conditions {
         match address(one) {
-            Some((Field::Source, one)) => rule.source = Some(one),
-            Some((Field::Destination, one)) => rule.destination = Some(one),
+            Some(("saddr", one)) => rule.source = Some(one),
+            Some(("daddr", one)) => rule.destination = Some(one),
             None if is_mark(one) => rule.marked = true,
-            None => return None,
+            _ => return None,
         }
     }
-    Some(Rule {
-        verdict: verdict(last)?,
-        ..rule
-    })
+    Some(rule)
 }
 
-enum Field {
-    Source,
-    Destination,
-}
-
-/// A condition on source or destination.
-fn address(expression: &Value) -> Option<(Field, Match)> {
+/// A condition on source (`saddr`) or destination (`daddr`).
+fn address(expression: &Value) -> Option<(&str, Match)> {
     let condition = expression.get("match")?;
     let payload = condition.get("left")?.get("payload")?;
-    let field = match payload.get("field")?.as_str()? {
-        "saddr" => Field::Source,
-        "daddr" => Field::Destination,
-        _ => return None,
-    };
+    let field = payload.get("field")?.as_str()?;
     let right = condition.get("right")?;
     let net = match right.get("prefix") {
         Some(prefix) => format!("{}/{}", text(prefix, "addr")?, prefix.get("len")?.as_u64()?),
@@ -334,13 +284,8 @@ fn address(expression: &Value) -> Option<(Field, Match)> {
         "!=" => true,
         _ => return None,
     };
-    Some((
-        field,
-        Match {
-            negated,
-            net: net.parse().ok()?,
-        },
-    ))
+    let net = net.parse().ok()?;
+    Some((field, Match { negated, net }))
 }
 
 fn is_mark(expression: &Value) -> bool {
@@ -367,7 +312,7 @@ fn verdict(expression: &Value) -> Option<Verdict> {
 /// Whether a masquerade is fully random. `None`: it is something else besides.
 fn flags(masquerade: &Value) -> Option<bool> {
     let members = masquerade.as_object();
-    if masquerade.is_null() || members.is_some_and(serde_json::Map::is_empty) {
+    if masquerade.is_null() || members.is_some_and(Map::is_empty) {
         return Some(false);
     }
     let flags = members.filter(|members| members.len() == 1)?.get("flags")?;

@@ -49,7 +49,7 @@ pub struct Wanted {
 }
 
 impl Rule {
-    fn new(source: Option<Match>, destination: Option<Match>, verdict: Verdict) -> Self {
+    pub(super) fn new(source: Option<Match>, destination: Option<Match>, verdict: Verdict) -> Self {
         Self {
             marked: false,
             source,
@@ -84,16 +84,13 @@ impl Rule {
         };
         let (from, to) = (source.net == network, destination.net == network);
         let part = is_part(destination.net, network);
-        match (source.negated, destination.negated, verdict) {
-            (false, false, Verdict::Return) => from && to,
-            (false, true, Verdict::Masquerade { .. }) => from && is_multicast(destination.net),
-            (true, false, Verdict::Masquerade { .. }) => from && to,
-            (true, false, Verdict::Return) => from && part,
-            (
-                _,
-                _,
-                Verdict::Return | Verdict::Masquerade { .. } | Verdict::Accept | Verdict::Jump(_),
-            ) => false,
+        let masquerades = matches!(verdict, Verdict::Masquerade { .. });
+        let returns = *verdict == Verdict::Return;
+        match (source.negated, destination.negated) {
+            (false, false) => returns && from && to,
+            (false, true) => masquerades && from && is_multicast(destination.net),
+            (true, false) => from && (masquerades && to || returns && part),
+            (true, true) => false,
         }
     }
 
@@ -105,9 +102,7 @@ impl Rule {
 
 /// Whether an address is a group of a whole family, which is the network of no host.
 pub fn is_multicast(net: IpNetwork) -> bool {
-    MULTICAST
-        .iter()
-        .any(|multicast| multicast.parse() == Ok(net))
+    MULTICAST.iter().any(|text| text.parse() == Ok(net))
 }
 
 /// Whether all of `part` lies in `whole`.
@@ -128,27 +123,24 @@ pub fn no_masquerade() -> Wanted {
 /// Masquerade for everything that leaves the overlay, and for what the host itself sends into it.
 pub fn masquerade(overlay: Overlay, fully_random: bool) -> Wanted {
     let Overlay { network, subnet } = overlay;
-    let inside = |net| {
-        Some(Match {
-            negated: false,
-            net,
-        })
-    };
-    let outside = |net| Some(Match { negated: true, net });
+    let matching = |negated, net| Some(Match { negated, net });
+    let (inside, outside) = (|net| matching(false, net), |net| matching(true, net));
     let masquerade = Verdict::Masquerade { fully_random };
-    let groups = MULTICAST
-        .iter()
-        .filter_map(|text| text.parse::<IpNetwork>().ok());
-    let groups = groups.filter(|groups| groups.is_ipv4() == network.is_ipv4());
+    let groups = MULTICAST.iter().filter_map(|text| text.parse().ok());
+    let groups = groups.filter(|groups: &IpNetwork| groups.is_ipv4() == network.is_ipv4());
     let mut rules = vec![
         Rule::new(inside(subnet), inside(network), Verdict::Return),
         Rule::new(inside(network), inside(subnet), Verdict::Return),
         // From outside to the host that owns the pod: the pod must see who calls.
         Rule::new(outside(network), inside(subnet), Verdict::Return),
     ];
-    rules.extend(
-        groups.map(|groups| Rule::new(inside(network), outside(groups), masquerade.clone())),
-    );
+    for groups in groups {
+        rules.push(Rule::new(
+            inside(network),
+            outside(groups),
+            masquerade.clone(),
+        ));
+    }
     rules.push(Rule::new(outside(network), inside(network), masquerade));
     Wanted {
         rules,
@@ -158,15 +150,14 @@ pub fn masquerade(overlay: Overlay, fully_random: bool) -> Wanted {
 
 /// Everything from and to the overlay may be forwarded.
 pub fn forward(network: IpNetwork) -> Wanted {
-    let inside = Some(Match {
-        negated: false,
-        net: network,
-    });
-    let rules = vec![
-        Rule::new(inside, None, Verdict::Accept),
-        Rule::new(None, inside, Verdict::Accept),
-    ];
-    Wanted { guard: None, rules }
+    let (negated, net) = (false, network);
+    let inside = Some(Match { negated, net });
+    let from = Rule::new(inside, None, Verdict::Accept);
+    let to = Rule::new(None, inside, Verdict::Accept);
+    Wanted {
+        guard: None,
+        rules: vec![from, to],
+    }
 }
 
 #[cfg(test)]

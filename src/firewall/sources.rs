@@ -60,11 +60,7 @@ impl Tunnel {
                 "add rule {name} input udp dport {port} @th,96,24 {vni} {protocol} saddr != @{set} counter drop comment \"{comment}\""
             )
         }));
-        lines.extend(elements(
-            "add",
-            &name,
-            &peers.iter().copied().collect::<Vec<_>>(),
-        ));
+        lines.extend(elements("add", &name, peers.iter()));
         lines
     }
 
@@ -79,13 +75,9 @@ impl Tunnel {
             (Some(json), Some(peers)) => match self.admitted(json) {
                 None => self.create(peers),
                 Some(now) => {
-                    let gone: Vec<IpAddr> = now.difference(peers).copied().collect();
-                    let new: Vec<IpAddr> = peers.difference(&now).copied().collect();
-                    [
-                        elements("add", &name, &new),
-                        elements("delete", &name, &gone),
-                    ]
-                    .concat()
+                    let mut lines = elements("add", &name, peers.difference(&now));
+                    lines.extend(elements("delete", &name, now.difference(peers)));
+                    lines
                 }
             },
         }
@@ -120,18 +112,19 @@ impl Tunnel {
 }
 
 /// Commands that add or delete addresses.
-fn elements(verb: &str, name: &Name, addresses: &[IpAddr]) -> Vec<String> {
+fn elements<'a>(
+    verb: &str,
+    name: &Name,
+    addresses: impl Iterator<Item = &'a IpAddr>,
+) -> Vec<String> {
+    let (v4, v6): (Vec<&IpAddr>, Vec<&IpAddr>) = addresses.partition(|ip| ip.is_ipv4());
     let mut lines = Vec::new();
-    for ((set, ..), ipv4) in SETS.iter().zip([true, false]) {
-        let own: Vec<String> = addresses
-            .iter()
-            .filter(|ip| ip.is_ipv4() == ipv4)
-            .map(ToString::to_string)
-            .collect();
-        let chunks = own.chunks(CHUNK);
-        lines.extend(
-            chunks.map(|few| format!("{verb} element {name} {set} {{ {} }}", few.join(", "))),
-        );
+    for ((set, ..), own) in SETS.iter().zip([v4, v6]) {
+        let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+        for few in own.chunks(CHUNK) {
+            let few = few.join(", ");
+            lines.push(format!("{verb} element {name} {set} {{ {few} }}"));
+        }
     }
     lines
 }

@@ -9,7 +9,7 @@ use tracing::warn;
 use super::desired::DesiredRules;
 use super::exec::{ExecError, Version, run};
 use super::iptables::{self, Table};
-use super::nft::{self, Ability};
+use super::nft;
 use crate::util::family::Family;
 
 /// Seconds to wait for the lock of iptables-legacy.
@@ -110,10 +110,9 @@ impl Iptables {
     /// All tables there are. Without a table's name iptables-legacy loads none.
     async fn saved(&self) -> Result<String, ExecError> {
         if self.sends_notifications() == Some(false) && !self.is_loaded() {
-            Ok(String::new())
-        } else {
-            run(&self.program("-save"), &[], "").await
+            return Ok(String::new());
         }
+        run(&self.program("-save"), &[], "").await
     }
 
     /// Whether the kernel has any table of iptables-legacy.
@@ -130,31 +129,25 @@ impl Iptables {
 
     fn table(&self, saved: &str, name: &str) -> Result<Table, ExecError> {
         if saved.contains(&format!("Table `{name}' is incompatible")) {
-            Err(ExecError::Foreign {
-                program: self.program("-save"),
-                table: name.to_owned(),
-            })
-        } else {
-            Ok(Table::read(saved, name))
+            let (program, table) = (self.program("-save"), name.to_owned());
+            return Err(ExecError::Foreign { program, table });
         }
+        Ok(Table::read(saved, name))
     }
 
     /// Writes, each table at once.
     pub(super) async fn write(&self, batch: &str) -> Result<(), ExecError> {
         let waits = self.version.is_some_and(Version::restore_waits);
-        let args: &[&str] = if waits {
-            &["--noflush", "-w", LOCK]
-        } else {
-            &["--noflush"]
-        };
-        run(&self.program("-restore"), args, batch).await.map(drop)
+        let mut args = vec!["--noflush"];
+        args.extend(["-w", LOCK].iter().filter(|_| waits));
+        run(&self.program("-restore"), &args, batch).await.map(drop)
     }
 }
 
 #[derive(Debug, Default)]
 pub(super) struct Nft {
     /// What it can do besides: comments, random ports.
-    can: Option<(Ability, bool)>,
+    can: Option<(bool, bool)>,
 }
 
 impl Nft {
@@ -170,29 +163,23 @@ impl Nft {
         let mut lines = Vec::new();
         for family in desired.families() {
             let name = nft::table(family);
-            let there = if listed(&name) {
-                Some(nft::Table::read(&list(&name).await?))
-            } else {
-                None
+            let there = match listed(&name) {
+                true => Some(nft::Table::read(&list(&name).await?)),
+                false => None,
             };
             if there.is_some() || desired.needs_nft() {
-                let (can, random) = self.can().await;
-                lines.extend(nft::difference(
-                    &name,
-                    there.as_ref(),
-                    &desired.nft(family, random),
-                    &desired.mine(family),
-                    can,
-                ));
+                let (comments, random) = self.can().await;
+                let (wanted, mine) = (desired.nft(family, random), desired.mine(family));
+                let there = there.as_ref();
+                lines.extend(nft::difference(&name, there, &wanted, &mine, comments));
             }
         }
         // Until the peers are known, a filter of an earlier life stays as it is.
         if peers.is_some() || !desired.config.source_filter {
             let name = desired.tunnel.table();
-            let there = if listed(&name) {
-                Some(list(&name).await?)
-            } else {
-                None
+            let there = match listed(&name) {
+                true => Some(list(&name).await?),
+                false => None,
             };
             let peers = peers.filter(|_| desired.config.source_filter);
             lines.extend(desired.tunnel.difference(there.as_deref(), peers));
@@ -201,7 +188,7 @@ impl Nft {
     }
 
     /// Found out by having nft check what it would do.
-    async fn can(&mut self) -> (Ability, bool) {
+    async fn can(&mut self) -> (bool, bool) {
         if let Some(can) = self.can {
             return can;
         }
@@ -212,12 +199,7 @@ impl Nft {
         let args = ["-c", "-f", "-"];
         let (comments, random) =
             tokio::join!(run("nft", &args, comment), run("nft", &args, random));
-        *self.can.insert((
-            Ability {
-                comments: comments.is_ok(),
-            },
-            random.is_ok(),
-        ))
+        *self.can.insert((comments.is_ok(), random.is_ok()))
     }
 
     pub(super) async fn write(&self, commands: &str) -> Result<(), ExecError> {

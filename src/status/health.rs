@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::report::{Report, State};
+use super::summary::plain;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Page {
@@ -38,13 +39,11 @@ impl Page {
 pub(super) fn healthz(alive: Result<(), Duration>) -> Page {
     match alive {
         Ok(()) => Page::text(200, "flanneld is running"),
-        Err(age) => Page::text(
-            503,
-            format!(
-                "flanneld is stuck: its main loop has not answered for {} s",
-                age.as_secs()
-            ),
-        ),
+        Err(age) => {
+            let age = age.as_secs();
+            let text = format!("flanneld is stuck: its main loop has not answered for {age} s");
+            Page::text(503, text)
+        }
     }
 }
 
@@ -57,23 +56,12 @@ pub(super) fn readyz(report: &Report, strict: bool) -> Page {
             (503, "flanneld is not ready yet")
         }
     };
-    let reasons = report
-        .reasons
-        .iter()
-        .map(|reason| format!("\n{}", one_line(reason)));
-    Page::text(
-        code,
-        std::iter::once(line.to_owned())
-            .chain(reasons)
-            .collect::<String>(),
-    )
-}
-
-/// Words of etcd's or of the kernel's may have any form.
-fn one_line(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+    let mut body = line.to_owned();
+    for reason in &report.reasons {
+        // Words of etcd's or of the kernel's may have any form.
+        body.extend(["\n", &plain(reason)]);
+    }
+    Page::text(code, body)
 }
 
 #[cfg(test)]

@@ -54,19 +54,14 @@ impl Default for Names {
 impl Names {
     /// Returns a source and its reader.
     pub fn new() -> (Self, NameReader) {
-        let (sender, requests) = mpsc::channel(REQUESTS);
+        let (requests, receiver) = mpsc::channel(REQUESTS);
         let (names, known) = watch::channel(Arc::default());
-        (
-            Self {
-                requests: sender,
-                known,
-            },
-            NameReader {
-                requests,
-                known: names,
-                asked: None,
-            },
-        )
+        let reader = NameReader {
+            requests: receiver,
+            known: names,
+            asked: None,
+        };
+        (Self { requests, known }, reader)
     }
 
     /// Returns the names as they were last read, and has them read again if that was long ago.
@@ -97,10 +92,9 @@ impl NameReader {
     /// Serves until the future is dropped. `read` asks etcd.
     pub async fn run(mut self, read: impl AsyncFn() -> Result<HostNames, Error>) -> Infallible {
         while let Some(request) = self.requests.recv().await {
-            let age = if matches!(request, Request::Log(_)) {
-                NEW
-            } else {
-                FRESH
+            let age = match request {
+                Request::Log(_) => NEW,
+                Request::Tell(_) => FRESH,
             };
             if self.asked.is_none_or(|at| at.elapsed() > age) {
                 self.refresh(&read).await;

@@ -73,18 +73,15 @@ pub fn report(
         reasons: vec![why],
         ..Report::default()
     };
-    match known(config, machine, etcd).and_then(|known| Ok((look(config, machine, &known)?, known)))
-    {
-        Ok(((overlay, found), known)) => {
+    let looked = |known: Known| Ok((look(config, machine, &known)?, known.machines));
+    match known(config, machine, etcd).and_then(looked) {
+        Ok(((overlay, found), machines)) => {
             report.overlay = Some(overlay);
             report.reasons.extend(found);
-            report.name_hosts(
-                &known
-                    .machines
-                    .iter()
-                    .map(|(subnets, machine)| (*subnets, machine))
-                    .collect(),
-            );
+            let machines = machines
+                .iter()
+                .map(|(subnets, machine)| (*subnets, machine));
+            report.name_hosts(&machines.collect());
         }
         Err(why) => report.reasons.push(why),
     }
@@ -128,14 +125,11 @@ pub fn known(config: &Config, machine: &str, etcd: Option<FromEtcd>) -> Result<K
         .partition(|lease| lease.subnets == subnets);
     let remembered = remembered.ok().map(|state| state.own);
     let lost = lost(own.first(), remembered.as_ref());
-    let own = remembered
-        .or_else(|| own.into_iter().next())
-        .ok_or_else(|| {
-            format!(
-                "this host has no lease in its files or in etcd ({} leases in etcd)",
-                peers.len()
-            )
-        })?;
+    let own = remembered.or_else(|| own.into_iter().next());
+    let own = own.ok_or_else(|| {
+        let others = peers.len();
+        format!("this host has no lease in its files or in etcd ({others} leases in etcd)")
+    })?;
     Ok(Known {
         machines,
         network,
@@ -151,14 +145,9 @@ fn lost(found: Option<&Lease>, remembered: Option<&Lease>) -> Option<String> {
     let Some(found) = found else {
         return Some("LEASE LOST: its key is not in etcd".into());
     };
-    let (theirs, ours) = (
-        PublicAddrs::of(&found.attrs)?,
-        PublicAddrs::of(&remembered?.attrs)?,
-    );
-    let by = summary::texts(Addresses {
-        v4: found.attrs.public_ip,
-        v6: found.attrs.public_ipv6,
-    });
+    let theirs = PublicAddrs::of(&found.attrs)?;
+    let ours = PublicAddrs::of(&remembered?.attrs)?;
+    let by = summary::texts(Addresses::announced_by(&found.attrs));
     (!theirs.is(&ours)).then(|| format!("LEASE LOST to {}", by.join(" ")))
 }
 
@@ -219,24 +208,15 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         own, lost, source, ..
     } = known;
     let ops = plan(&desired.entries(), &have);
-    let sets = ops
-        .iter()
-        .filter(|op| matches!(op, Op::Set(_)))
-        .map(Op::entry);
-    let missing: BTreeMap<EntryKey, String> = sets
-        .map(|entry| (entry.key(), format!("{entry} is not in the kernel")))
-        .collect();
+    let sets = ops.iter().filter(|op| matches!(op, Op::Set(_)));
+    let missing = |entry: &Entry| (entry.key(), format!("{entry} is not in the kernel"));
+    let missing: BTreeMap<EntryKey, String> = sets.map(|op| missing(op.entry())).collect();
     let surplus = ops.len() - missing.len();
     let desired_summary = DesiredSummary::of(&desired);
-    let LeaseAttrs {
-        public_ip: v4,
-        public_ipv6: v6,
-        ..
-    } = own.attrs;
     let overlay = Overlay {
         subnet: own.subnets.to_string(),
         lost: lost.clone(),
-        public_ips: summary::texts(Addresses { v4, v6 }),
+        public_ips: summary::texts(Addresses::announced_by(&own.attrs)),
         backend: node_config.network.backend_type.clone(),
         network: node_config.network.source.get().to_owned(),
         underlay: summary::underlay(&resolved.underlay),
@@ -254,11 +234,8 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
         ..Overlay::default()
     };
     let mut found: Vec<String> = lost.clone().into_iter().collect();
-    found.extend(
-        amiss
-            .into_iter()
-            .filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))),
-    );
+    let amiss = amiss.into_iter();
+    found.extend(amiss.filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));
     let entries = count(missing.len(), "entry", "entries");
     found.push(format!(
         "compared with {source}: {entries} missing, {surplus} surplus"
@@ -273,14 +250,11 @@ fn desired(
     resolved: &ResolvedHost,
 ) -> DesiredState {
     let mut desired = DesiredState::new(node_config.network.clone(), own, &*resolved.backend);
-    let readable = peers
-        .into_iter()
-        .filter(|lease| lease.attrs != LeaseAttrs::default());
-    let puts = readable.map(LeaseEvent::Put);
-    let list = std::iter::once(LeaseEvent::ListStart)
-        .chain(puts)
-        .chain([LeaseEvent::ListEnd]);
-    desired.apply(list.collect(), &*resolved.backend);
+    let is_readable = |lease: &Lease| lease.attrs != LeaseAttrs::default();
+    let mut list = vec![LeaseEvent::ListStart];
+    list.extend(peers.into_iter().filter(is_readable).map(LeaseEvent::Put));
+    list.push(LeaseEvent::ListEnd);
+    desired.apply(list, &*resolved.backend);
     desired
 }
 
@@ -305,10 +279,8 @@ fn device(
             Fit::Adopt(repairs) if repairs.is_empty() => None,
             Fit::Adopt(repairs) => {
                 let each: Vec<String> = repairs.iter().map(ToString::to_string).collect();
-                Some(format!(
-                    "differs from the desired state: {}",
-                    each.join(", ")
-                ))
+                let each = each.join(", ");
+                Some(format!("differs from the desired state: {each}"))
             }
             Fit::Rebuild(reason) => Some(format!("must be recreated: {reason}")),
         },

@@ -7,10 +7,10 @@ use serde::Serialize;
 use super::offline::{Comparison, Known};
 use super::report::Probes;
 use super::summary;
+use crate::iface::Addresses;
 use crate::kernel::Op;
 use crate::kernel::plan::plan;
 use crate::subnet::{Lease, Subnets};
-use crate::util::family::Family;
 use crate::util::table::align;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -29,18 +29,15 @@ pub struct Peer {
 pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) -> Vec<Peer> {
     let Comparison { desired, have, .. } = comparison;
     let ops = plan(&desired.entries(), have);
-    let missing = ops
-        .iter()
-        .filter(|op| matches!(op, Op::Set(_)))
-        .map(|op| op.entry().key());
-    let incomplete: BTreeSet<Subnets> = missing.filter_map(|key| desired.holder(key)).collect();
-    let refused: BTreeMap<Subnets, String> = desired
-        .refusals()
-        .map(|(subnets, why)| (*subnets, why.to_string()))
+    let missing = ops.iter().filter(|op| matches!(op, Op::Set(_)));
+    let incomplete = missing.filter_map(|op| desired.holder(op.entry().key()));
+    let incomplete: BTreeSet<Subnets> = incomplete.collect();
+    let refused = desired.refusals();
+    let refused: BTreeMap<&Subnets, String> = refused
+        .map(|(subnets, why)| (subnets, why.to_string()))
         .collect();
-    let contested: BTreeMap<Subnets, Subnets> = desired
-        .contests()
-        .into_iter()
+    let contested = desired.contests().into_iter();
+    let contested: BTreeMap<Subnets, Subnets> = contested
         .map(|(subnets, contest)| (subnets, contest.winner))
         .collect();
     let state = |subnets: &Subnets| match (refused.get(subnets), contested.get(subnets)) {
@@ -57,22 +54,13 @@ pub fn peers(known: &Known, comparison: &Comparison, probes: Option<&Probes>) ->
             .get(&lease.subnets)
             .map(|machine| machine.host().to_owned()),
         subnet: lease.subnets.to_string(),
-        public_ip: publics(lease),
+        public_ip: summary::texts(Addresses::announced_by(&lease.attrs)).join(" and "),
         state: state(&lease.subnets),
         probe: probes.map(|probes| probe(probes, &lease.subnets)),
     };
     let mut peers: Vec<Peer> = known.peers.iter().map(peer).collect();
     peers.sort_by_key(|peer| peer.subnet.parse::<ipnetwork::IpNetwork>().ok());
     peers
-}
-
-fn publics(lease: &Lease) -> String {
-    let [v4, v6] = Family::ALL.map(|family| lease.attrs.public(family));
-    v4.into_iter()
-        .chain(v6)
-        .map(|ip| ip.to_string())
-        .collect::<Vec<_>>()
-        .join(" and ")
 }
 
 /// The daemon names the peers that do not answer, but not more than a few.

@@ -239,12 +239,9 @@ pub struct Duplicate {
 
 impl fmt::Display for Duplicate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let each: Vec<String> = self
-            .subnets
-            .iter()
-            .map(|subnet| titled(subnet, self.hosts.get(subnet)))
-            .collect();
-        write!(f, "{} by {}", self.ip, each.join(", "))
+        let subnets = self.subnets.iter();
+        let each = subnets.map(|subnet| titled(subnet, self.hosts.get(subnet)));
+        write!(f, "{} by {}", self.ip, each.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -261,12 +258,8 @@ pub struct Named {
 
 impl fmt::Display for Named {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {}",
-            titled(&self.subnet, self.host.as_ref()),
-            self.why
-        )
+        let lease = titled(&self.subnet, self.host.as_ref());
+        write!(f, "{lease}: {}", self.why)
     }
 }
 
@@ -277,41 +270,32 @@ fn titled(subnet: &str, host: Option<&String>) -> String {
 impl Report {
     /// Whether it is about single hosts, which have names.
     pub fn names_hosts(&self) -> bool {
-        let overlay = self.overlay.as_ref();
-        let peers = overlay.map(|overlay| &overlay.peers);
-        let lists = peers.map(|peers| [&peers.failing, &peers.refusals, &peers.contests]);
-        let silent = self.probes.iter().map(|probes| &probes.silent);
-        lists
-            .into_iter()
-            .flatten()
-            .chain(silent)
-            .any(|list| !list.is_empty())
-            || overlay.is_some_and(|overlay| !overlay.duplicates.is_empty())
+        let in_overlay = |Overlay {
+                              peers, duplicates, ..
+                          }: &Overlay| {
+            let lists = [&peers.failing, &peers.refusals, &peers.contests];
+            !duplicates.is_empty() || lists.iter().any(|list| !list.is_empty())
+        };
+        let in_probes = |probes: &Probes| !probes.silent.is_empty();
+        self.overlay.as_ref().is_some_and(in_overlay) || self.probes.as_ref().is_some_and(in_probes)
     }
 
     pub fn name_hosts(&mut self, names: &HostNames) {
         let name = |subnet: &str| names.of_text(subnet).map(str::to_owned);
         if let Some(overlay) = &mut self.overlay {
             for Duplicate { subnets, hosts, .. } in &mut overlay.duplicates {
-                *hosts = subnets
-                    .iter()
-                    .filter_map(|subnet| Some((subnet.clone(), name(subnet)?)))
-                    .collect();
+                let named = |subnet: &String| Some((subnet.clone(), name(subnet)?));
+                *hosts = subnets.iter().filter_map(named).collect();
             }
-            let Peers {
-                failing,
-                refusals,
-                contests,
-                ..
-            } = &mut overlay.peers;
-            let lists = [failing, refusals, contests];
-            lists
-                .into_iter()
-                .flatten()
-                .for_each(|named| named.host = name(&named.subnet));
+            let peers = &mut overlay.peers;
+            for list in [&mut peers.failing, &mut peers.refusals, &mut peers.contests] {
+                list.iter_mut()
+                    .for_each(|named| named.host = name(&named.subnet));
+            }
         }
-        let silent = self.probes.iter_mut().flat_map(|probes| &mut probes.silent);
-        silent.for_each(|named| named.host = name(&named.subnet));
+        for named in self.probes.iter_mut().flat_map(|probes| &mut probes.silent) {
+            named.host = name(&named.subnet);
+        }
     }
 }
 
@@ -371,19 +355,12 @@ impl ByKind {
     }
 
     pub fn each(&self) -> [(&'static str, u64); 5] {
-        let Self {
-            device,
-            address,
-            neighbor,
-            fdb,
-            route,
-        } = *self;
         [
-            ("device", device),
-            ("address", address),
-            ("neighbor", neighbor),
-            ("fdb", fdb),
-            ("route", route),
+            ("device", self.device),
+            ("address", self.address),
+            ("neighbor", self.neighbor),
+            ("fdb", self.fdb),
+            ("route", self.route),
         ]
     }
 

@@ -82,21 +82,17 @@ impl Reporter {
         interval: Option<Duration>,
     ) -> (Self, mpsc::Receiver<StatusRequest>) {
         let (requests, questions) = mpsc::channel(REQUESTS);
-        let (unresponsive_since, socket, probing) =
-            (Arc::default(), Arc::default(), Probing::new(interval));
-        (
-            Self {
-                born: Instant::now(),
-                telemetry,
-                names,
-                systemd_state,
-                requests,
-                unresponsive_since,
-                socket,
-                probing,
-            },
-            questions,
-        )
+        let reporter = Self {
+            born: Instant::now(),
+            telemetry,
+            names,
+            systemd_state,
+            requests,
+            unresponsive_since: Arc::default(),
+            socket: Arc::default(),
+            probing: Probing::new(interval),
+        };
+        (reporter, questions)
     }
 
     /// Probes peers forever, where that is asked for.
@@ -134,7 +130,9 @@ impl Reporter {
     async fn collect(&self, patience: Duration) -> Findings {
         let reply = self.request(patience).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
-        let mut report = Report {
+        let (probes, round_trips) = self.probing.report().unzip();
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = Report {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
             host: super::process::host(),
@@ -142,39 +140,31 @@ impl Reporter {
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.systemd_state.borrow().status.clone(),
             etcd: Some(etcd(&facts, now)),
-            socket: self
-                .socket
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .clone(),
+            socket: socket.clone(),
+            probes,
             ..Report::default()
         };
-        let mut timings = Timings::default();
-        let (probes, round_trips) = self.probing.report().unzip();
-        report.probes = probes;
-        let round_trips = round_trips.unwrap_or_default();
-        if let Reply::Silence(age) = reply {
-            let why = format!(
-                "the main loop is busy or stuck: no answer for {} s",
-                age.as_secs()
-            );
-            (report.state, report.reasons) = (State::NotReady, vec![why]);
-            return Findings {
-                report,
-                facts,
-                timings,
-                round_trips,
-            };
-        }
-        if let Reply::Answer(answer) = reply {
-            (report.overlay, timings) = (Some(answer.overlay), answer.timings);
-        }
-        Findings {
+        let mut findings = Findings {
             report,
             facts,
-            timings,
-            round_trips,
+            timings: Timings::default(),
+            round_trips: round_trips.unwrap_or_default(),
+        };
+        let Findings {
+            report, timings, ..
+        } = &mut findings;
+        match reply {
+            Reply::Answer(answer) => {
+                (report.overlay, *timings) = (Some(answer.overlay), answer.timings);
+            }
+            Reply::Silence(age) => {
+                let age = age.as_secs();
+                let why = format!("the main loop is busy or stuck: no answer for {age} s");
+                (report.state, report.reasons) = (State::NotReady, vec![why]);
+            }
+            Reply::NotYet => {}
         }
+        findings
     }
 
     /// # Errors
@@ -190,13 +180,13 @@ impl Reporter {
         let (request, answer) = oneshot::channel();
         // Where the queue is full, or no one is left to read it, the answer does not come either.
         let asked = self.requests.try_send(StatusRequest::Report(request));
-        let last_message = timeout(patience, async {
+        let reply = timeout(patience, async {
             match asked {
                 Ok(()) => answer.await,
                 Err(_) => std::future::pending().await,
             }
-        });
-        let reply = last_message.await;
+        })
+        .await;
         let mut unresponsive_since = self
             .unresponsive_since
             .lock()

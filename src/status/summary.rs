@@ -8,6 +8,7 @@ use crate::desired::DesiredState;
 use crate::iface::{self, Addresses};
 use crate::kernel::LinkSpec;
 use crate::kernel::entry::EntryKey;
+use crate::util::family::Family;
 
 /// What follows from the desired state alone.
 #[derive(Debug, Clone, Default)]
@@ -26,19 +27,15 @@ impl DesiredSummary {
     pub fn of(desired: &DesiredState) -> Self {
         let contests = desired.contests();
         let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
-            named(
-                subnets,
-                format!("{} is newer and has {}", contest.winner, contest.entry),
-            )
+            let (winner, entry) = (&contest.winner, &contest.entry);
+            named(subnets, format!("{winner} is newer and has {entry}"))
         });
-        let duplicates = desired
-            .duplicates()
-            .take(NAMED)
-            .map(|(ip, leases)| Duplicate {
-                ip: ip.to_string(),
-                subnets: leases.iter().map(ToString::to_string).collect(),
-                hosts: BTreeMap::new(),
-            });
+        let duplicates = desired.duplicates().take(NAMED);
+        let duplicates = duplicates.map(|(ip, leases)| Duplicate {
+            ip: ip.to_string(),
+            subnets: leases.iter().map(ToString::to_string).collect(),
+            hosts: BTreeMap::new(),
+        });
         Self {
             entries: desired.keys().collect(),
             contested: contests.len(),
@@ -55,23 +52,17 @@ pub fn peers(
     desired_summary: &DesiredSummary,
     missing: &BTreeMap<EntryKey, String>,
 ) -> Peers {
-    let held = missing
-        .iter()
-        .filter_map(|(key, why)| Some((desired.holder(*key)?, why)));
-    let failing = held
-        .take(NAMED)
-        .map(|(subnets, why)| named(subnets, why.clone()));
     let count = desired.peer_count();
-    let refusals = desired
-        .refusals()
-        .take(NAMED)
-        .map(|(subnets, why)| named(subnets, why.to_string()));
+    let failing = missing.iter();
+    let failing = failing.filter_map(|(key, why)| Some(named(desired.holder(*key)?, why.clone())));
+    let refusals = desired.refusals();
+    let refusals = refusals.map(|(subnets, why)| named(subnets, why.to_string()));
     Peers {
         desired: count,
         installed: count.saturating_sub(desired.holders(missing.keys()).len()),
-        failing: failing.collect(),
+        failing: failing.take(NAMED).collect(),
         refused: desired.refused_count(),
-        refusals: refusals.collect(),
+        refusals: refusals.take(NAMED).collect(),
         contested: desired_summary.contested,
         contests: desired_summary.contests.clone(),
     }
@@ -107,12 +98,8 @@ pub fn devices(
         port: spec.port,
         local: spec.local.to_string(),
     };
-    backend
-        .links()
-        .into_iter()
-        .map(|(_, spec)| spec)
-        .map(device)
-        .collect()
+    let specs = backend.links().into_iter().map(|(_, spec)| spec);
+    specs.map(device).collect()
 }
 
 /// Returns a text that cannot move a terminal's cursor, whatever etcd or the kernel said.
@@ -124,9 +111,7 @@ pub fn plain(text: &str) -> String {
 
 /// An address of each family, as far as there is one.
 pub fn texts(addresses: Addresses) -> Vec<String> {
-    let Addresses { v4, v6 } = addresses;
-    v4.map(|ip| ip.to_string())
-        .into_iter()
-        .chain(v6.map(|ip| ip.to_string()))
+    let each = Family::ALL.into_iter();
+    each.filter_map(|family| Some(addresses.get(family)?.to_string()))
         .collect()
 }

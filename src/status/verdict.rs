@@ -1,6 +1,6 @@
 //! How it is, and why not better: pure. Health, metrics, the status and its exit code all follow this one judgement.
 
-use super::report::{Etcd, Overlay, Report, State};
+use super::report::{Etcd, Overlay, Report, State, Trouble};
 use crate::util::table::count;
 
 /// How the daemon that wrote this report is.
@@ -13,24 +13,17 @@ pub fn judge(report: &Report) -> (State, Vec<String>) {
         None => (vec![report.status.clone()], Vec::new()),
         Some(overlay) => (obstacles(overlay), defects(overlay)),
     };
-    let mild = mild
-        .into_iter()
-        .chain(report.socket.clone())
-        .chain(report.etcd.as_ref().map(troubles).unwrap_or_default());
-    let state = if serious.is_empty() {
-        State::Degraded
-    } else {
-        State::NotReady
+    let is_serious = !serious.is_empty();
+    let mut reasons = serious;
+    reasons.extend(mild);
+    reasons.extend(report.socket.clone());
+    reasons.extend(report.etcd.iter().flat_map(troubles));
+    let state = match (is_serious, reasons.is_empty()) {
+        (true, _) => State::NotReady,
+        (false, false) => State::Degraded,
+        (false, true) => State::Fine,
     };
-    let reasons: Vec<String> = serious.into_iter().chain(mild).collect();
-    (
-        if reasons.is_empty() {
-            State::Fine
-        } else {
-            state
-        },
-        reasons,
-    )
+    (state, reasons)
 }
 
 /// What keeps a host from serving.
@@ -81,12 +74,9 @@ fn defects(overlay: &Overlay) -> Vec<String> {
             "objects are flapping: another program keeps modifying them",
         ),
     ];
-    found.extend(
-        counts
-            .iter()
-            .filter(|(n, ..)| *n > 0)
-            .map(|(n, one, several)| count(*n, one, several)),
-    );
+    for (number, one, several) in counts.into_iter().filter(|(number, ..)| *number > 0) {
+        found.push(count(number, one, several));
+    }
     found.extend(overlay.files.clone());
     if overlay.duplicate_count > 0 {
         let named: Vec<String> = overlay.duplicates.iter().map(ToString::to_string).collect();
@@ -98,34 +88,25 @@ fn defects(overlay: &Overlay) -> Vec<String> {
     }
     found.extend(overlay.leftovers.iter().cloned());
     if let Some(firewall) = &overlay.firewall {
-        found.extend(
-            firewall
-                .trouble
-                .as_ref()
-                .map(|why| format!("firewall rules are missing: {why}")),
-        );
+        let missing = |why| format!("firewall rules are missing: {why}");
+        found.extend(firewall.trouble.as_ref().map(missing));
         found.extend(firewall.obstacle.clone());
-        let flapping = firewall
-            .flapping
-            .then(|| "another program keeps modifying the firewall rules".to_owned());
-        found.extend(flapping);
+        if firewall.flapping {
+            found.push("another program keeps modifying the firewall rules".into());
+        }
     }
     found
 }
 
 fn troubles(etcd: &Etcd) -> Vec<String> {
     let mut found = Vec::new();
-    if let Some(lost) = &etcd.lost {
-        found.push(format!(
-            "the watch of the leases has been broken for {:.0} s: {}",
-            lost.since, lost.why
-        ));
-    }
-    if let Some(renewal) = &etcd.renewal {
-        found.push(format!(
-            "renewing the lease of this host has failed for {:.0} s: {}",
-            renewal.since, renewal.why
-        ));
+    for (what, trouble) in [
+        ("the watch of the leases has been broken", &etcd.lost),
+        ("renewing the lease of this host has failed", &etcd.renewal),
+    ] {
+        if let Some(Trouble { since, why }) = trouble {
+            found.push(format!("{what} for {since:.0} s: {why}"));
+        }
     }
     found
 }

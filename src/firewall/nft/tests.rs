@@ -11,7 +11,7 @@ use crate::subnet::Overlay;
 /// Go flannel's table, as nft 1.0.6 prints it. Network 10.5.0.0/16, subnet 10.5.33.0/24.
 const GO: &str = include_str!("go.json");
 
-const CAN: Ability = Ability { comments: true };
+const CAN: bool = true;
 
 fn net(text: &str) -> IpNetwork {
     text.parse().unwrap()
@@ -147,7 +147,7 @@ fn another_daemons_rules_keep_the_table() {
 
 #[test]
 fn without_comments_nothing_else_is_missing() {
-    let can = Ability { comments: false };
+    let can = false;
     let plain = super::difference(&table(Family::V6), None, &desired(), &[], can);
     assert_eq!(plain[0], "add table ip6 flannel-ipv6");
     assert!(!plain.concat().contains("comment"));
