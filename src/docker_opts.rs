@@ -44,36 +44,30 @@ pub struct BadIpMasq(pub String);
 /// Every variable that has `DOCKER_OPT_` in its name or value takes part, sorted by name. The blank before each option
 /// makes the combined value begin with one; the script's users may rely on it.
 pub fn render(options: &Options, variables: &Variables) -> Result<String, BadIpMasq> {
-    let before = variables
-        .get(&options.key)
-        .filter(|value| !value.is_empty());
+    let before = variables.get(&options.key);
+    let before = before.filter(|value| !value.is_empty());
     let mut combined = before.map_or_else(String::new, |value| format!("{value} "));
     let mut out = String::new();
     for (name, value) in with_flannel(options, variables)? {
         if name.contains(MARK) || value.contains(MARK) {
             let value = single_spaced(&value);
-            combined.push_str(&format!(" {value}"));
-            out.push_str(&if options.individual {
-                line(&name, &value)
-            } else {
-                String::new()
-            });
+            combined += &format!(" {value}");
+            if options.individual {
+                out += &line(&name, &value);
+            }
         }
     }
-    Ok(if options.combined {
-        out + &line(&options.key, &combined)
-    } else {
-        out
-    })
+    if options.combined {
+        out += &line(&options.key, &combined);
+    }
+    Ok(out)
 }
 
 /// What the script's unquoted `echo` makes of a value.
 fn single_spaced(value: &str) -> String {
-    value
-        .split([' ', '\t', '\n'])
-        .filter(|word| !word.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words = value.split([' ', '\t', '\n']);
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    words.join(" ")
 }
 
 fn line(name: &str, value: &str) -> String {
@@ -92,10 +86,8 @@ fn with_flannel(options: &Options, variables: &Variables) -> Result<Variables, B
         set("MTU", format!("--mtu={mtu}"));
     }
     if let Some(value) = known("FLANNEL_IPMASQ").filter(|_| options.ip_masq) {
-        set(
-            "IPMASQ",
-            format!("--ip-masq={}", docker_masquerades(value)?),
-        );
+        let masquerades = docker_masquerades(value)?;
+        set("IPMASQ", format!("--ip-masq={masquerades}"));
     }
     Ok(all)
 }
@@ -115,40 +107,22 @@ pub fn routes_elsewhere(variables: &Variables, proc_net_route: &str) -> Vec<Stri
     let Some(own) = variables.get(SUBNET).and_then(|text| cidr::v4(text)) else {
         return Vec::new();
     };
-    let routes = proc_net_route.lines().filter_map(Route::read);
-    let elsewhere = routes.filter(|route| route.to == own && route.flags & GATEWAY != 0);
-    elsewhere
-        .map(|Route { to, via, dev, .. }| format!("{to} via {via} dev {dev}"))
-        .collect()
+    let elsewhere = |line| gateway_route(line, own);
+    proc_net_route.lines().filter_map(elsewhere).collect()
 }
 
-struct Route<'a> {
-    to: Ipv4Network,
-    via: Ipv4Addr,
-    dev: &'a str,
-    flags: u32,
-}
-
-impl<'a> Route<'a> {
-    /// A line of `/proc/net/route`: addresses are the hexadecimal of the bytes as they lie in memory.
-    fn read(line: &'a str) -> Option<Self> {
-        let columns: Vec<&str> = line.split_ascii_whitespace().collect();
-        let [dev, to, via, flags, _, _, _, mask, ..] = columns[..] else {
-            return None;
-        };
-        let address = |hex| {
-            Some(Ipv4Addr::from(
-                u32::from_str_radix(hex, 16).ok()?.to_ne_bytes(),
-            ))
-        };
-        let to = Ipv4Network::with_netmask(address(to)?, address(mask)?).ok()?;
-        Some(Self {
-            to,
-            via: address(via)?,
-            dev,
-            flags: u32::from_str_radix(flags, 16).ok()?,
-        })
-    }
+/// A line of `/proc/net/route`, if it is a route to `own` by a gateway. Addresses are the hexadecimal of the bytes as they lie
+/// in memory.
+fn gateway_route(line: &str, own: Ipv4Network) -> Option<String> {
+    let columns: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [dev, to, via, flags, _, _, _, mask, ..] = columns[..] else {
+        return None;
+    };
+    let number = |hex| u32::from_str_radix(hex, 16).ok();
+    let address = |hex| Some(Ipv4Addr::from(number(hex)?.to_ne_bytes()));
+    let to = Ipv4Network::with_netmask(address(to)?, address(mask)?).ok()?;
+    let (via, is_by_gateway) = (address(via)?, number(flags)? & GATEWAY != 0);
+    (to == own && is_by_gateway).then(|| format!("{to} via {via} dev {dev}"))
 }
 
 #[cfg(test)]

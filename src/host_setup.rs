@@ -160,10 +160,10 @@ impl NodeConfig {
     /// What an operator may not expect of the flags.
     pub fn remarks(&self, facts: &HostState) -> Vec<String> {
         let public = self.public();
-        let foreign = |ip: &IpAddr| facts.owner(*ip).is_none();
+        let foreign = public.filter(|ip| facts.owner(ip).is_none());
         let translated = Family::ALL
             .into_iter()
-            .filter_map(|family| public.get(family).filter(foreign));
+            .filter_map(|family| foreign.get(family));
         let translated = translated.map(|ip| {
             format!("no interface has the external address {ip}: a router must forward packets for it to this host")
         });

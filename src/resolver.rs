@@ -27,15 +27,10 @@ const DATAGRAM: usize = 4096;
 /// Looks up the addresses of a host, which is a name or an address itself.
 pub async fn lookup(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     if cfg!(feature = "static") {
-        let addresses = lookup_below(Path::new("/"), host).await?;
-        return Ok(addresses
-            .into_iter()
-            .map(|ip| SocketAddr::new(ip, port))
-            .collect());
+        let ips = lookup_below(Path::new("/"), host).await?.into_iter();
+        return Ok(ips.map(|ip| SocketAddr::new(ip, port)).collect());
     }
-    tokio::net::lookup_host((host, port))
-        .await
-        .map(Iterator::collect)
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 /// Does without glibc; the files are below `root`.
@@ -82,10 +77,8 @@ async fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> io::Result<Vec<IpAddr
             Ok(Ok(addresses)) => return Ok(addresses),
             Ok(Err(error)) => last = io::Error::other(format!("name server {server}: {error}")),
             Err(_) => {
-                last = io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    format!("name server {server}: no answer"),
-                )
+                let why = format!("name server {server}: no answer");
+                last = io::Error::new(io::ErrorKind::TimedOut, why);
             }
         }
     }
@@ -95,12 +88,11 @@ async fn ask(conf: &ResolvConf, name: &str, kind: Kind) -> io::Result<Vec<IpAddr
 async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Vec<IpAddr>> {
     let id = rand::random();
     let query = dns::query(id, name, kind).ok_or(io::ErrorKind::InvalidInput)?;
-    let socket = UdpSocket::bind(if server.is_ipv4() {
-        "0.0.0.0:0"
-    } else {
-        "[::]:0"
-    })
-    .await?;
+    let any = match server {
+        SocketAddr::V4(_) => "0.0.0.0:0",
+        SocketAddr::V6(_) => "[::]:0",
+    };
+    let socket = UdpSocket::bind(any).await?;
     socket.connect(server).await?;
     socket.send(&query).await?;
     let mut buffer = [0; DATAGRAM];
@@ -117,9 +109,8 @@ async fn ask_one(server: SocketAddr, name: &str, kind: Kind) -> io::Result<Vec<I
 
 async fn ask_over_tcp(server: SocketAddr, query: &[u8], kind: Kind) -> io::Result<Vec<IpAddr>> {
     let mut stream = TcpStream::connect(server).await?;
-    stream
-        .write_u16(u16::try_from(query.len()).unwrap_or(u16::MAX))
-        .await?;
+    let length = u16::try_from(query.len()).unwrap_or(u16::MAX);
+    stream.write_u16(length).await?;
     stream.write_all(query).await?;
     let mut reply = vec![0; stream.read_u16().await?.into()];
     stream.read_exact(&mut reply).await?;

@@ -141,12 +141,10 @@ pub fn render<'a>(
     own: &Lease,
     peers: impl Iterator<Item = (&'a Subnets, Revision, &'a LeaseAttrs)> + Clone,
 ) -> Result<Vec<u8>, serde_json::Error> {
+    let saved = saved.duration_since(SystemTime::UNIX_EPOCH);
     let file = File {
         version: VERSION,
-        saved: saved
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs(),
+        saved: saved.unwrap_or_default().as_secs(),
         machine: owner.machine.into(),
         prefix: owner.prefix.into(),
         config: &network.source,
@@ -161,9 +159,9 @@ pub fn parse(text: &[u8], owner: Owner<'_>) -> Result<State, Error> {
     let file: File<'_, Vec<Record>> = serde_json::from_slice(text)?;
     file.check(owner)?;
     let unreadable = |error: BadConfig| Error::Unreadable(error.to_string());
+    let saved = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(file.saved));
     Ok(State {
-        saved: moment(file.saved)
-            .ok_or_else(|| Error::Unreadable("its time is out of range".into()))?,
+        saved: saved.ok_or_else(|| Error::Unreadable("its time is out of range".into()))?,
         network: NetworkConfig::parse(file.config.get().as_bytes()).map_err(unreadable)?,
         own: file.own()?,
         peers: file.peers.iter().filter_map(lease).collect(),
@@ -179,35 +177,22 @@ pub fn parse_own(text: &[u8], owner: Owner<'_>) -> Result<Lease, Error> {
 
 impl<P> File<'_, P> {
     fn check(&self, owner: Owner<'_>) -> Result<(), Error> {
-        let Self {
-            version,
-            machine,
-            prefix,
-            ..
-        } = self;
-        if *version != VERSION {
-            return Err(Error::Unreadable(format!(
-                "its format version is {version}, this flanneld reads {VERSION}"
-            )));
+        let version = self.version;
+        if version != VERSION {
+            let why = format!("its format version is {version}, this flanneld reads {VERSION}");
+            return Err(Error::Unreadable(why));
         }
-        if (machine.as_str(), prefix.as_str()) == (owner.machine, owner.prefix) {
-            Ok(())
-        } else {
-            Err(Error::Foreign {
-                machine: machine.clone(),
-                prefix: prefix.clone(),
-            })
+        if self.machine == owner.machine && self.prefix == owner.prefix {
+            return Ok(());
         }
+        let (machine, prefix) = (self.machine.clone(), self.prefix.clone());
+        Err(Error::Foreign { machine, prefix })
     }
 
     fn own(&self) -> Result<Lease, Error> {
         lease(&self.own)
             .ok_or_else(|| Error::Unreadable("the lease of this host in it is not valid".into()))
     }
-}
-
-fn moment(seconds: u64) -> Option<SystemTime> {
-    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
 fn lease(record: &Record) -> Option<Lease> {
@@ -232,6 +217,10 @@ mod tests {
         machine: "m",
         prefix: "/p",
     };
+
+    fn moment(seconds: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+    }
 
     fn network() -> NetworkConfig {
         NetworkConfig::parse(br#"{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}"#).unwrap()
@@ -324,7 +313,7 @@ mod tests {
     #[test]
     fn state_is_used_for_as_long_as_a_lease_lives() {
         let state = State {
-            saved: moment(1_000_000).unwrap(),
+            saved: moment(1_000_000),
             ..parse(&text(), ME).unwrap()
         };
         let day = LEASE_TTL.as_secs();
@@ -344,7 +333,7 @@ mod tests {
             (0, "it is from the future"),
         ] {
             let error = state
-                .check_age(moment(now).unwrap())
+                .check_age(moment(now))
                 .err()
                 .map(|error| error.to_string());
             let error = error.unwrap_or_default();
@@ -357,7 +346,7 @@ mod tests {
 
     #[test]
     fn an_age_is_told_also_by_a_wrong_clock() {
-        let at = |seconds| moment(seconds).unwrap();
+        let at = moment;
         assert_eq!(age(at(5), at(17)), "12 s old");
         assert_eq!(age(at(17), at(5)), "from the future by this host's clock");
     }

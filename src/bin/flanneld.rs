@@ -13,6 +13,7 @@ use flanneld::kernel::netlink::Netlink;
 use flanneld::subnet::etcd::EtcdManager;
 use flanneld::subnet::owner::MachineId;
 use flanneld::util::logging::Log;
+use flanneld::util::read_trimmed;
 use flanneld::util::systemd::machine_id;
 use flanneld::{app, shutdown, util::logging};
 use rustix::process::{
@@ -85,10 +86,10 @@ fn supervised(config: &Config, log: &Arc<Log>) -> Result<(), String> {
             process::exit(0);
         }
     };
-    let thread = thread::Builder::new()
-        .name("signals".into())
-        .spawn(supervise);
-    thread.map_err(|error| format!("cannot start the thread for signals: {error}"))?;
+    let thread = thread::Builder::new().name("signals".into());
+    thread
+        .spawn(supervise)
+        .map_err(|error| format!("cannot start the thread for signals: {error}"))?;
     let end = serve(config, stopped);
     drop(running);
     end
@@ -170,13 +171,8 @@ fn raise_limit() -> Result<(), String> {
         ));
     }
     // Within the hard limit the kernel does not refuse.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            ..limit
-        },
-    );
+    let current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     Ok(())
 }
 
@@ -184,19 +180,10 @@ fn raise_limit() -> Result<(), String> {
 /// their namespace.
 fn system() -> MachineId {
     let namespace = std::fs::read_link("/proc/self/ns/net").unwrap_or_default();
-    let boot = format!(
-        "{} {}",
-        read("/proc/sys/kernel/random/boot_id"),
-        namespace.display()
-    );
-    MachineId::new(&machine_id(), &boot, &read("/proc/sys/kernel/hostname"))
-}
-
-fn read(file: &str) -> String {
-    std::fs::read_to_string(file)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    let boot = read_trimmed("/proc/sys/kernel/random/boot_id");
+    let boot = format!("{boot} {}", namespace.display());
+    let host = read_trimmed("/proc/sys/kernel/hostname");
+    MachineId::new(&machine_id(), &boot, &host)
 }
 
 /// No one is left to be told when standard error is gone.

@@ -23,11 +23,8 @@ pub struct Error {
 }
 
 fn list(reasons: &[Reason]) -> String {
-    reasons
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("; ")
+    let reasons: Vec<String> = reasons.iter().map(ToString::to_string).collect();
+    reasons.join("; ")
 }
 
 /// Why one way of asking leads to no interface.
@@ -154,17 +151,17 @@ impl<'a> Host<'a> {
 
     /// Returns the address that a flag names, of this family, where this host has it.
     pub(super) fn explicit(&self, family: Family) -> Option<IpAddr> {
-        self.public
-            .get(family)
-            .filter(|ip| self.facts.owner(*ip).is_some())
+        let named = self.public.get(family);
+        named.filter(|ip| self.facts.owner(*ip).is_some())
     }
 
     /// Returns the interface that has the addresses of the own lease, with them.
     fn leased(&self) -> Option<Underlay> {
-        let ips = self
-            .families()
-            .filter(|family| self.public.get(*family).is_none());
-        let mut ips = ips.filter_map(|family| self.announced.own.get(family));
+        let own = self
+            .announced
+            .own
+            .filter(|ip| self.public.get(Family::of(ip)).is_none());
+        let mut ips = self.families().filter_map(|family| own.get(family));
         let link = ips.find_map(|ip| self.holder(ip).filter(|link| self.allows(link, ip)))?;
         let found = self.complete(link, Addresses::default()).ok()?;
         let is_allowed = |family: Family| {
@@ -176,10 +173,7 @@ impl<'a> Host<'a> {
 
     /// The interface on which `ip` can be used.
     pub(super) fn holder(&self, ip: IpAddr) -> Option<&'a LinkFact> {
-        self.facts
-            .links
-            .iter()
-            .find(|link| leads_out(link) && self.is_on(link, ip))
+        self.candidates().find(|link| self.is_on(link, ip))
     }
 
     /// Whether `ip` is on `link` and may stay in use. One that is being phased out may while there is no other, or if a flag
@@ -202,53 +196,40 @@ impl<'a> Host<'a> {
 
     /// Whether a host that publishes `ip` may use `link`: not if no flag names it and the address has moved on to another one.
     pub(super) fn may_be_on(&self, link: &LinkFact, ip: IpAddr) -> bool {
-        self.config.names_an_interface()
-            || self
-                .holder(ip)
-                .is_none_or(|holder| holder.index == link.index)
+        let is_here = |holder: &LinkFact| holder.index == link.index;
+        self.config.names_an_interface() || self.holder(ip).is_none_or(is_here)
     }
 
     /// Whether the flags allow `link` with the address `ip`.
     pub(super) fn allows(&self, link: &LinkFact, ip: IpAddr) -> bool {
-        let IfaceConfig {
-            names,
-            patterns,
-            can_reach,
-            ..
-        } = self.config;
+        let config = self.config;
         let named = |name: &String| match name.parse::<IpAddr>() {
             Ok(wanted) => self.is_or_is_beside(link, ip, wanted),
             Err(_) => *name == link.name,
         };
         let matched =
             |pattern: &Pattern| pattern.matches(&ip.to_string()) || pattern.matches(&link.name);
+        let leads_here = |reach: Reachability| reach.link == link.index;
         let reached = |wanted: IpAddr| match self.facts.owner(wanted) {
             Some(_) => self.is_or_is_beside(link, ip, wanted),
-            None => self
-                .facts
-                .reach
-                .is_some_and(|reach| reach.link == link.index),
+            None => self.facts.reach.is_some_and(leads_here),
         };
-        if self.config.names_an_interface() {
-            let by_flag = names.iter().any(named) || patterns.iter().any(matched);
-            return by_flag || can_reach.is_some_and(reached);
+        if config.names_an_interface() {
+            let by_flag = config.names.iter().any(named) || config.patterns.iter().any(matched);
+            return by_flag || config.can_reach.is_some_and(reached);
         }
-        let public = Family::ALL
-            .into_iter()
-            .find_map(|family| self.explicit(family));
-        let owner = public
-            .and_then(|public| self.facts.owner(public))
-            .filter(|owner| leads_out(owner));
+        let mut families = Family::ALL.into_iter();
+        let public = families.find_map(|family| self.explicit(family));
+        let owner = public.and_then(|public| self.facts.owner(public));
+        let owner = owner.filter(|owner| leads_out(owner));
         leads_out(link) && owner.is_none_or(|owner| owner.index == link.index)
     }
 
     /// Whether `ip` is `wanted`, or of the other family on the link that has it.
     fn is_or_is_beside(&self, link: &LinkFact, ip: IpAddr, wanted: IpAddr) -> bool {
-        let is_same_link = self
-            .facts
-            .owner(wanted)
-            .is_some_and(|owner| owner.index == link.index);
-        ip == wanted || (is_same_link && Family::of(ip) != Family::of(wanted))
+        let is_link = |owner: &LinkFact| owner.index == link.index;
+        let is_beside = || self.facts.owner(wanted).is_some_and(is_link);
+        ip == wanted || (Family::of(ip) != Family::of(wanted) && is_beside())
     }
 
     fn named(&self, wanted: &str) -> Result<Underlay, Reason> {
@@ -257,10 +238,8 @@ impl<'a> Host<'a> {
             let link = self.facts.owner(ip).ok_or_else(no_such)?;
             return self.complete(link, ip.into());
         }
-        self.complete(
-            self.facts.link(wanted).ok_or_else(no_such)?,
-            Addresses::default(),
-        )
+        let link = self.facts.link(wanted).ok_or_else(no_such)?;
+        self.complete(link, Addresses::default())
     }
 
     /// An interface with matching addresses, of each family one; else one with a matching name.
@@ -288,32 +267,27 @@ impl<'a> Host<'a> {
             return self.complete(link, ip.into());
         }
         let Reachability { link, source, .. } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
-        let link = self
-            .candidates()
-            .find(|fact| fact.index == link)
-            .ok_or(Reason::NoRoute(ip))?;
+        let link = self.candidates().find(|fact| fact.index == link);
+        let link = link.ok_or(Reason::NoRoute(ip))?;
         self.complete(link, source.map(Addresses::from).unwrap_or_default())
     }
 
     /// A public address that no interface has is one of a router's; the loopback has one that routers are told of.
     fn unnamed(&self) -> Result<Underlay, Reason> {
-        let owner = |family| {
-            self.facts
-                .owner(self.public.get(family)?)
-                .filter(|link| leads_out(link))
+        let owner = |family| self.facts.owner(self.public.get(family)?);
+        let owner = |family| owner(family).filter(|link| leads_out(link));
+        let link = match Family::ALL.into_iter().find_map(owner) {
+            Some(link) => link,
+            None => self.by_default_route()?,
         };
-        match Family::ALL.into_iter().find_map(owner) {
-            Some(link) => self.complete(link, Addresses::default()),
-            None => self.complete(self.by_default_route()?, Addresses::default()),
-        }
+        self.complete(link, Addresses::default())
     }
 
     /// With both families, both default routes have to lead to one interface.
     fn by_default_route(&self) -> Result<&'a LinkFact, Reason> {
         let first = |links: &[u32], family| {
-            let link = links
-                .iter()
-                .find_map(|index| self.facts.links.iter().find(|l| l.index == *index));
+            let of = |index| self.facts.links.iter().find(|link| link.index == index);
+            let link = links.iter().find_map(|index| of(*index));
             link.ok_or(Reason::NoDefault { family })
         };
         let v4 = || first(&self.facts.default_links, Family::V4);
@@ -339,11 +313,8 @@ impl<'a> Host<'a> {
         let on_link = |ip: IpAddr| self.has(link, ip);
         let public = self.public.filter(|ip| self.facts.owner(ip).is_some());
         let leased = self.announced.own.filter(on_link);
-        let found = public
-            .or(fixed)
-            .or(leased)
-            .or(self.best(link, |_| true))
-            .of(self.families);
+        let found = public.or(fixed).or(leased);
+        let found = found.or(self.best(link, |_| true)).of(self.families);
         match self.lacks(found) {
             Some(family) => Err(self.without_address(link, family)),
             None => Ok(Underlay::new(link, found)),
@@ -351,14 +322,10 @@ impl<'a> Host<'a> {
     }
 
     fn without_address(&self, link: &LinkFact, family: Family) -> Reason {
-        let others = self
-            .present(link)
-            .filter(|addr| Family::of(addr.ip) == family);
-        let other = others
-            .filter_map(|addr| Some((addr.ip, self.announcer(addr.ip)?)))
-            .next();
+        let ips = self.present(link).map(|addr| addr.ip);
+        let mut ips = ips.filter(|ip| Family::of(*ip) == family);
         let name = link.name.clone();
-        match other {
+        match ips.find_map(|ip| Some((ip, self.announcer(ip)?))) {
             Some((ip, by)) => Reason::Announced {
                 name,
                 family,
@@ -377,26 +344,19 @@ impl<'a> Host<'a> {
     /// The best address of each family; of equal ones that which was there first.
     pub(super) fn best(&self, link: &LinkFact, fits: impl Fn(IpAddr) -> bool) -> Addresses {
         let usable = self.usable(link).filter(|addr| fits(addr.ip));
-        let (v4, mut v6): (Vec<&AddrFact>, Vec<&AddrFact>) =
+        let (mut addrs, v6): (Vec<&AddrFact>, Vec<&AddrFact>) =
             usable.partition(|addr| addr.ip.is_ipv4());
         // The kernel lists the newest IPv6 address first.
-        v6.reverse();
-        let best = |addrs: Vec<&AddrFact>| {
-            addrs
-                .into_iter()
-                .min_by_key(|addr| rank(addr))
-                .map(|addr| addr.ip)
-        };
-        best(v4)
-            .into_iter()
-            .chain(best(v6))
-            .fold(Addresses::default(), |found, ip| found.or(ip.into()))
+        addrs.extend(v6.into_iter().rev());
+        addrs.sort_by_key(|addr| rank(addr));
+        let each = addrs.iter().map(|addr| Addresses::from(addr.ip));
+        each.fold(Addresses::default(), Addresses::or)
     }
 
     /// The addresses that packets to other hosts can leave from, and that are no other host's.
     fn usable(&self, link: &LinkFact) -> impl Iterator<Item = &'a AddrFact> {
-        self.present(link)
-            .filter(|addr| self.announcer(addr.ip).is_none())
+        let present = self.present(link);
+        present.filter(|addr| self.announcer(addr.ip).is_none())
     }
 
     /// The addresses that packets to other hosts can leave from.
@@ -436,14 +396,10 @@ impl<'a> Host<'a> {
         let more = present.len().saturating_sub(LISTED);
         present.truncate(LISTED);
         present.extend((more > 0).then(|| format!("{more} more")));
-        let none = "no interface with an address".to_owned();
-        Error {
-            reasons,
-            present: if present.is_empty() {
-                none
-            } else {
-                present.join(", ")
-            },
-        }
+        let present = match present.join(", ") {
+            none if none.is_empty() => "no interface with an address".to_owned(),
+            some => some,
+        };
+        Error { reasons, present }
     }
 }

@@ -39,10 +39,10 @@ pub struct Gone {
 
 impl fmt::Display for Gone {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { addresses, from } = self;
         write!(
             f,
-            "address {} disappeared from {}, waiting for it to return",
-            self.addresses, self.from
+            "address {addresses} disappeared from {from}, waiting for it to return"
         )
     }
 }
@@ -51,15 +51,11 @@ impl InUse {
     /// The interface and addresses that were chosen at start.
     pub fn new(home: Underlay, facts: &HostState) -> Self {
         let on_link = || facts.addrs.iter().filter(|addr| addr.link == home.index);
-        let known = on_link().map(|addr| addr.ip).collect();
-        let single = on_link()
-            .filter(|addr| addr.is_single())
-            .map(|addr| addr.ip)
-            .collect();
+        let single = on_link().filter(|addr| addr.is_single());
         Self {
+            known: on_link().map(|addr| addr.ip).collect(),
+            single: single.map(|addr| addr.ip).collect(),
             home,
-            known,
-            single,
             substitute: None,
         }
     }
@@ -104,23 +100,15 @@ impl InUse {
         if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
             return Follow::Use(Self::new(home, facts));
         }
-        if let Some(underlay) = self
-            .substitute
-            .as_ref()
-            .and_then(|underlay| still(&host, underlay))
-        {
-            return Follow::Use(Self {
-                substitute: Some(underlay),
-                ..self.clone()
-            });
+        let substitute = self.substitute.as_ref();
+        if let Some(underlay) = substitute.and_then(|underlay| still(&host, underlay)) {
+            return Follow::Use(self.with_substitute(underlay));
         }
         let link = facts.link(&self.home.name);
         let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
         let addresses = self.home.addresses().filter(is_gone);
-        Follow::Wait(Gone {
-            addresses,
-            from: self.home.name.clone(),
-        })
+        let from = self.home.name.clone();
+        Follow::Wait(Gone { addresses, from })
     }
 
     /// Chooses what serves until the addresses of before return: what a start would choose.
@@ -135,10 +123,15 @@ impl InUse {
             own: self.home.addresses(),
             ..announced
         };
-        Ok(Self {
-            substitute: Some(choose(facts, config, families, announced)?),
+        choose(facts, config, families, announced).map(|found| self.with_substitute(found))
+    }
+
+    fn with_substitute(&self, underlay: Underlay) -> Self {
+        let substitute = Some(underlay);
+        Self {
+            substitute,
             ..self.clone()
-        })
+        }
     }
 
     /// Whether an address of `home` is on `link`, and was not taken by another host while it was gone.
@@ -168,26 +161,17 @@ impl InUse {
     /// The best address that has come since. A single host's address takes the place of another such one only: it may be a
     /// virtual one that has come at the same moment.
     fn newcomer(&self, host: &Host<'_>, link: &LinkFact, family: Family) -> Option<IpAddr> {
-        let was_single = self
-            .home
-            .addresses()
-            .get(family)
-            .is_some_and(|ip| self.single.contains(&ip));
-        let is_fit = |addr: &AddrFact| {
+        let home = self.home.addresses().get(family);
+        let was_single = home.is_some_and(|ip| self.single.contains(&ip));
+        let is_fit = |addr: &&AddrFact| {
+            let is_new = addr.link == link.index && !self.known.contains(&addr.ip);
             let is_lasting = !is_link_local(addr.ip) && !addr.link_local && !addr.temporary;
-            is_lasting && (was_single || !addr.is_single())
+            is_new && is_lasting && (was_single || !addr.is_single())
         };
-        let is_new = |addr: &&AddrFact| addr.link == link.index && !self.known.contains(&addr.ip);
-        let fit: BTreeSet<IpAddr> = host
-            .facts
-            .addrs
-            .iter()
-            .filter(is_new)
-            .filter(|addr| is_fit(addr))
-            .map(|addr| addr.ip)
-            .collect();
-        host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip))
-            .get(family)
+        let fit = host.facts.addrs.iter().filter(is_fit);
+        let fit: BTreeSet<IpAddr> = fit.map(|addr| addr.ip).collect();
+        let best = host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip));
+        best.get(family)
     }
 
     /// The addresses of before on an interface that has them now.
@@ -196,10 +180,10 @@ impl InUse {
         let mut ips = host.families().filter_map(|family| addresses.get(family));
         let link = host.holder(ips.next()?)?;
         let is_there = |ip| self.is_ours(host, link, ip) && host.allows(link, ip);
-        let all = host
-            .families()
-            .all(|family| addresses.get(family).is_some_and(is_there));
-        all.then(|| Underlay::new(link, addresses))
+        let all = |family| addresses.get(family).is_some_and(is_there);
+        host.families()
+            .all(all)
+            .then(|| Underlay::new(link, addresses))
     }
 }
 
@@ -208,10 +192,8 @@ fn still(host: &Host<'_>, underlay: &Underlay) -> Option<Underlay> {
     let link = host.facts.link(&underlay.name)?;
     let mut found = Addresses::default();
     for family in host.families() {
-        let kept = underlay
-            .addresses()
-            .get(family)
-            .filter(|ip| host.is_on(link, *ip));
+        let before = underlay.addresses().get(family);
+        let kept = before.filter(|ip| host.is_on(link, *ip));
         found = found.or(host.explicit(family).or(kept)?.into());
     }
     Some(Underlay::new(link, found))

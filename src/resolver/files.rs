@@ -9,14 +9,12 @@ const MOST_SERVERS: usize = 3;
 /// Returns the addresses that `/etc/hosts` gives a name. `localhost` has some without.
 pub(super) fn hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let name = name.trim_end_matches('.');
-    let found: Vec<IpAddr> = lines(text, &['#'])
-        .filter_map(|mut words| {
-            let ip = words.next()?.parse().ok()?;
-            words
-                .any(|word| word.eq_ignore_ascii_case(name))
-                .then_some(ip)
-        })
-        .collect();
+    let mut found: Vec<IpAddr> = Vec::new();
+    for mut words in lines(text, &['#']) {
+        let ip: Option<IpAddr> = words.next().and_then(|ip| ip.parse().ok());
+        let is_named = words.any(|word| word.eq_ignore_ascii_case(name));
+        found.extend(ip.filter(|_| is_named));
+    }
     if found.is_empty() && name.eq_ignore_ascii_case("localhost") {
         return vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
     }
@@ -72,17 +70,12 @@ impl ResolvConf {
             return vec![absolute.to_owned()];
         }
         // `search .`, which systemd-resolved writes where there is no domain, adds nothing.
-        let domains = self
-            .search
-            .iter()
-            .map(|domain| domain.trim_matches('.'))
-            .filter(|domain| !domain.is_empty());
-        let below = domains.map(|domain| format!("{host}.{domain}"));
-        let mut names: Vec<String> = below.collect();
-        let place = if host.matches('.').count() >= self.dots {
-            0
-        } else {
-            names.len()
+        let domains = self.search.iter().map(|domain| domain.trim_matches('.'));
+        let domains = domains.filter(|domain| !domain.is_empty());
+        let mut names: Vec<String> = domains.map(|domain| format!("{host}.{domain}")).collect();
+        let place = match host.matches('.').count() >= self.dots {
+            true => 0,
+            false => names.len(),
         };
         names.insert(place, host.to_owned());
         names
@@ -94,12 +87,9 @@ fn lines<'a>(
     text: &'a str,
     comment: &'a [char],
 ) -> impl Iterator<Item = std::str::SplitWhitespace<'a>> {
-    text.lines().map(move |line| {
-        line.split(comment)
-            .next()
-            .unwrap_or_default()
-            .split_whitespace()
-    })
+    let text_of = move |line: &'a str| line.split(comment).next().unwrap_or_default();
+    text.lines()
+        .map(move |line| text_of(line).split_whitespace())
 }
 
 #[cfg(test)]

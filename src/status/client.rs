@@ -11,8 +11,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::time::Instant;
 
-use super::report::{FORMAT, Report};
-use super::request::{Refusal, Request};
+use super::report::{FORMAT, Refusal, Report, Request};
 
 /// A daemon that has not answered after this hangs: one whose loop is busy says so earlier.
 const PATIENCE: Duration = Duration::from_secs(2);

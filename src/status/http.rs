@@ -1,4 +1,4 @@
-//! The health port.
+//! The health port. First lines and codes are flannel's; reasons follow on lines of their own.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -15,11 +15,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 use tracing::{debug, info};
 
-use super::connections::Connections;
-use super::health::{self, Page};
+use super::Connections;
 use super::metrics;
 use super::process;
+use super::report::{Report, State};
 use super::reporter::Reporter;
+use super::summary::plain;
 use crate::util::retry_log::RetryLog;
 
 /// For the head of a request.
@@ -82,10 +83,10 @@ async fn answer(
         content_type,
         body,
     } = match request.uri().path() {
-        "/healthz" => health::healthz(reporter.check_alive().await),
+        "/healthz" => healthz(reporter.check_alive().await),
         "/readyz" => {
             let strict = request.uri().query() == Some("strict");
-            health::readyz(&reporter.findings().await.report, strict)
+            readyz(&reporter.findings().await.report, strict)
         }
         "/metrics" => Page::metrics(metrics::render(
             reporter.findings().await,
@@ -98,4 +99,117 @@ async fn answer(
         .status(code)
         .header(CONTENT_TYPE, content_type)
         .body(Full::new(body.into()))
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Page {
+    code: u16,
+    content_type: &'static str,
+    body: String,
+}
+
+impl Page {
+    fn text(code: u16, body: impl Into<String>) -> Self {
+        Self {
+            code,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+
+    /// Metrics in Prometheus' text format.
+    fn metrics(body: String) -> Self {
+        Self {
+            code: 200,
+            content_type: "text/plain; version=0.0.4; charset=utf-8",
+            body,
+        }
+    }
+
+    fn not_found() -> Self {
+        Self::text(404, "404 page not found\n")
+    }
+}
+
+/// Liveness: a daemon that waits, for etcd or for anything else, lives. Only one whose loop no longer turns does not.
+fn healthz(alive: Result<(), Duration>) -> Page {
+    match alive {
+        Ok(()) => Page::text(200, "flanneld is running"),
+        Err(age) => {
+            let age = age.as_secs();
+            let text = format!("flanneld is stuck: its main loop has not answered for {age} s");
+            Page::text(503, text)
+        }
+    }
+}
+
+/// Readiness. A host that serves is ready also while something needs attention, except for those who are `strict`.
+fn readyz(report: &Report, strict: bool) -> Page {
+    let (code, line) = match report.state {
+        State::Fine => (200, "flanneld is ready"),
+        State::Degraded if !strict => (200, "flanneld is ready"),
+        State::Degraded | State::NotReady | State::NotRunning | State::Silent => {
+            (503, "flanneld is not ready yet")
+        }
+    };
+    let mut body = line.to_owned();
+    for reason in &report.reasons {
+        // Words of etcd's or of the kernel's may have any form.
+        body.extend(["\n", &plain(reason)]);
+    }
+    Page::text(code, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(state: State, reasons: &[&str]) -> Report {
+        Report {
+            state,
+            reasons: reasons.iter().map(|&r| r.into()).collect(),
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn what_flannel_says_is_said_to_the_byte() {
+        let page = |code, body: &str| Page::text(code, body);
+        assert_eq!(healthz(Ok(())), page(200, "flanneld is running"));
+        assert_eq!(
+            readyz(&report(State::Fine, &[]), false),
+            page(200, "flanneld is ready")
+        );
+        assert_eq!(
+            readyz(&report(State::NotReady, &[]), false),
+            page(503, "flanneld is not ready yet")
+        );
+        assert_eq!(page(200, "").content_type, "text/plain; charset=utf-8");
+    }
+
+    #[test]
+    fn reasons_follow_one_a_line() {
+        let waiting = report(State::NotReady, &["waiting: no\nconfig", "and more"]);
+        assert_eq!(
+            readyz(&waiting, false),
+            Page::text(
+                503,
+                "flanneld is not ready yet\nwaiting: no config\nand more"
+            )
+        );
+        let degraded = report(State::Degraded, &["STALE"]);
+        assert_eq!(
+            readyz(&degraded, false),
+            Page::text(200, "flanneld is ready\nSTALE")
+        );
+        assert_eq!(
+            readyz(&degraded, true),
+            Page::text(503, "flanneld is not ready yet\nSTALE")
+        );
+    }
+
+    #[test]
+    fn only_a_stuck_loop_is_not_alive() {
+        assert_eq!(healthz(Err(Duration::from_secs(99))).code, 503);
+    }
 }

@@ -5,8 +5,6 @@
 //! longer turns cannot look healthy. [`verdict`] judges the report; health, metrics and status are three ways to write it down.
 
 pub mod client;
-mod connections;
-mod health;
 mod http;
 pub mod leftovers;
 mod metrics;
@@ -18,19 +16,21 @@ mod prober;
 mod process;
 pub mod report;
 mod reporter;
-pub mod request;
 mod socket;
 pub mod summary;
 pub mod text;
 pub mod verdict;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::future::pending;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use ipnetwork::IpNetwork;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::timeout;
 
 use crate::config::StatusEndpoints;
 use crate::util::histogram::Histogram;
@@ -38,6 +38,11 @@ pub use names::Names;
 use report::Overlay;
 pub use report::Report;
 pub use reporter::Reporter;
+
+/// Connections at a time. One more ends the oldest: those who idle go, those who ask are answered.
+const LIMIT: usize = 64;
+/// An answer takes milliseconds. The loop may take some seconds to give it.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// A question to the loop. Dropped without an answer while there is no loop yet.
 #[derive(Debug)]
@@ -102,4 +107,60 @@ pub async fn not_yet(requests: &mut mpsc::Receiver<StatusRequest>) -> Infallible
         drop(ask);
     }
     pending().await
+}
+
+/// Connections that are served now. They end with this value.
+#[derive(Debug, Default)]
+struct Connections {
+    visits: JoinSet<()>,
+    oldest_first: VecDeque<AbortHandle>,
+}
+
+impl Connections {
+    /// Serves another one.
+    fn serve(&mut self, visit: impl Future<Output = ()> + Send + 'static) {
+        while self.visits.try_join_next().is_some() {}
+        self.oldest_first.retain(|visit| !visit.is_finished());
+        if self.oldest_first.len() >= LIMIT
+            && let Some(oldest) = self.oldest_first.pop_front()
+        {
+            oldest.abort();
+        }
+        let visit = async move { timeout(LONGEST, visit).await.unwrap_or_default() };
+        self.oldest_first.push_back(self.visits.spawn(visit));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_is_served_however_many_idle() {
+        let mut connections = Connections::default();
+        for _ in 0..LIMIT * 3 {
+            connections.serve(pending());
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            connections.visits.len() <= LIMIT + 1,
+            "{}",
+            connections.visits.len()
+        );
+        let (done, asked) = oneshot::channel();
+        connections.serve(async { done.send(()).unwrap() });
+        asked.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_end_after_the_limit() {
+        let mut connections = Connections::default();
+        connections.serve(pending());
+        tokio::time::sleep(LONGEST * 2).await;
+        connections.serve(pending());
+        assert_eq!(
+            (connections.oldest_first.len(), connections.visits.len()),
+            (1, 1)
+        );
+    }
 }

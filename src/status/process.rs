@@ -33,33 +33,21 @@ pub(super) fn read() -> Process {
     }
 }
 
-/// Returns the name of this host; empty if it cannot be read.
-pub(super) fn host() -> String {
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
 fn parse(stat: &str, status: &str, limits: &str) -> Process {
     // The name, which may hold blanks, ends with the last parenthesis; user and system time are the 12th and 13th after it.
-    let times = stat
-        .rsplit_once(')')
-        .map(|(_, rest)| rest.split_whitespace().skip(11).take(2));
-    let times = times.map(|times| {
+    let times = stat.rsplit_once(')').map(|(_, rest)| {
+        let times = rest.split_whitespace().skip(11).take(2);
         times
             .filter_map(|text| text.parse::<f64>().ok())
             .sum::<f64>()
     });
     let size = |name: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(line.split_whitespace().next()?.parse::<f64>().ok()? * KIBIBYTE)
     };
-    let limit = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut limits = limits.lines();
+    let limit = limits.find_map(|line| line.strip_prefix("Max open files"));
     Process {
         cpu: times.map(|ticks| ticks / TICKS),
         resident: size("VmRSS"),

@@ -376,3 +376,62 @@ impl FromIterator<EntryKey> for ByKind {
         counts
     }
 }
+
+/// What is asked on the status socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "kebab-case")]
+pub enum Request {
+    Status,
+}
+
+/// Why a request was not answered.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) error: String,
+}
+
+impl Request {
+    /// The error says how to ask.
+    pub fn read(line: &str) -> Result<Self, String> {
+        let how = "send one line, {\"ask\":\"status\"}";
+        serde_json::from_str(line).map_err(|error| format!("{error}: {how}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_is_what_clients_write() {
+        let text = serde_json::to_string(&Request::Status).unwrap();
+        assert_eq!(
+            (text.as_str(), Request::read(&text)),
+            (r#"{"ask":"status"}"#, Ok(Request::Status))
+        );
+        for bad in [
+            "",
+            "{}",
+            "null",
+            "status",
+            r#"{"ask":"Status"}"#,
+            r#"{"ask":"status"}{"ask":"status"}"#,
+        ] {
+            assert!(
+                Request::read(bad)
+                    .unwrap_err()
+                    .ends_with("send one line, {\"ask\":\"status\"}"),
+                "{bad}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn request_of_any_text_does_not_panic(text in ".*") {
+            let _ = Request::read(&text);
+        }
+    }
+}

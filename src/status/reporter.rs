@@ -14,6 +14,7 @@ use super::{Answer, Names, StatusRequest, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
 use crate::util::histogram::Histogram;
+use crate::util::read_trimmed;
 use crate::util::systemd::ServiceState;
 
 /// Questions that may wait for the loop.
@@ -135,7 +136,7 @@ impl Reporter {
         let report = Report {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
-            host: super::process::host(),
+            host: read_trimmed("/proc/sys/kernel/hostname"),
             pid: Some(process::id()),
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.systemd_state.borrow().status.clone(),

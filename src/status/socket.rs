@@ -16,9 +16,9 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
-use super::connections::Connections;
+use super::Connections;
+use super::report::{Refusal, Request};
 use super::reporter::Reporter;
-use super::request::{self, Refusal, Request};
 use crate::util::retry_log::RetryLog;
 
 /// How often the socket is looked for.
@@ -213,7 +213,7 @@ async fn read(stream: &mut UnixStream) -> io::Result<String> {
 }
 
 async fn respond(line: &str, reporter: &Reporter) -> String {
-    let report = match request::read(line) {
+    let report = match Request::read(line) {
         Ok(Request::Status) => reporter.report().await,
         Err(why) => return refuse(why),
     };

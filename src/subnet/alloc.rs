@@ -62,10 +62,8 @@ pub fn choose(
         Existing::Fits(lease) => return Choice::Reuse(lease),
         Existing::Misfits(misfits) => misfits,
     };
-    let others: Vec<&Lease> = leases
-        .iter()
-        .filter(|lease| !is_mine(lease, claim))
-        .collect();
+    let mut others: Vec<&Lease> = leases.iter().collect();
+    others.retain(|lease| !is_mine(lease, claim));
     let known =
         || std::iter::once(&claim.previous).chain(misfits.iter().map(|lease| &lease.subnets));
     let pick = |range: &Range| {
@@ -108,10 +106,8 @@ fn covers_underlay(lease: &Lease, others: &[&Lease], claim: &Claim) -> bool {
 
 /// The remembered one of several, else the lowest.
 fn best<'a>(fitting: &[&'a Lease], claim: &Claim) -> Option<&'a Lease> {
-    fitting
-        .iter()
-        .copied()
-        .min_by_key(|lease| (lease.subnets != claim.previous, lease.subnets))
+    let rank = |lease: &&Lease| (lease.subnets != claim.previous, lease.subnets);
+    fitting.iter().copied().min_by_key(rank)
 }
 
 /// Which of a range's subnets are not free: disjoint, rising spans of indexes, both ends included.
@@ -122,15 +118,10 @@ impl Taken {
         let nets = leases
             .iter()
             .filter_map(|lease| lease.subnets.of(range.family()));
-        let underlay = leases
-            .iter()
-            .flat_map(|lease| lease.attrs.publics())
-            .chain(claim.underlay());
-        let nets = nets.chain(
-            underlay
-                .filter(|ip| range.network.contains(*ip))
-                .map(IpNetwork::from),
-        );
+        let publics = leases.iter().flat_map(|lease| lease.attrs.publics());
+        let underlay = publics.chain(claim.underlay());
+        let underlay = underlay.filter(|ip| range.network.contains(*ip));
+        let nets = nets.chain(underlay.map(IpNetwork::from));
         let respected = nets.filter(|net| plausible(range, *net));
         let mut spans: Vec<_> = respected.filter_map(|net| range.span(net)).collect();
         spans.sort_unstable();
@@ -149,9 +140,8 @@ impl Taken {
         mut known: impl Iterator<Item = IpNetwork>,
         random: &mut dyn FnMut(u128) -> u128,
     ) -> Option<IpNetwork> {
-        known
-            .find(|net| range.fits(*net) && !self.overlaps(range, *net))
-            .or_else(|| self.pick(range, random))
+        let known = known.find(|net| range.fits(*net) && !self.overlaps(range, *net));
+        known.or_else(|| self.pick(range, random))
     }
 
     fn overlaps(&self, range: &Range, subnet: IpNetwork) -> bool {
@@ -163,10 +153,8 @@ impl Taken {
     /// The free subnet at a random rank, found without listing the free ones.
     fn pick(&self, range: &Range, random: &mut dyn FnMut(u128) -> u128) -> Option<IpNetwork> {
         let taken: u128 = self.0.iter().map(|(first, last)| last - first + 1).sum();
-        let free = range
-            .subnet_count()
-            .checked_sub(taken)
-            .filter(|free| *free > 0)?;
+        let free = range.subnet_count().checked_sub(taken);
+        let free = free.filter(|free| *free > 0)?;
         let rank = random(free).min(free - 1);
         let before = |index, (first, last): &(u128, u128)| {
             if *first <= index {

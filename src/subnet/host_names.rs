@@ -14,33 +14,28 @@ pub struct HostNames(BTreeMap<IpNetwork, String>);
 impl HostNames {
     /// Returns the name of the host that holds these subnets, if it is known.
     pub fn of(&self, subnets: &Subnets) -> Option<&str> {
-        subnets
-            .iter()
-            .find_map(|net| self.0.get(&net))
-            .map(String::as_str)
+        let name = subnets.iter().find_map(|net| self.0.get(&net));
+        name.map(String::as_str)
     }
 
     /// Returns the name of the host that holds the subnets of this text, as [`Subnets`] are displayed.
     pub fn of_text(&self, text: &str) -> Option<&str> {
-        self.of(&text
+        let nets = text
             .split(' ')
-            .filter_map(|net| net.parse::<IpNetwork>().ok())
-            .collect())
+            .filter_map(|net| net.parse::<IpNetwork>().ok());
+        self.of(&nets.collect())
     }
 }
 
 impl<'a> FromIterator<(Subnets, &'a MachineId)> for HostNames {
     fn from_iter<I: IntoIterator<Item = (Subnets, &'a MachineId)>>(owners: I) -> Self {
-        let named = owners
-            .into_iter()
-            .filter(|(_, machine)| !machine.host().is_empty());
-        let each = |(subnets, machine): (Subnets, &'a MachineId)| {
-            subnets
-                .iter()
-                .map(|net| (net, machine.host().to_owned()))
-                .collect::<Vec<_>>()
-        };
-        Self(named.flat_map(each).collect())
+        let mut names = BTreeMap::new();
+        for (subnets, machine) in owners {
+            if !machine.host().is_empty() {
+                names.extend(subnets.iter().map(|net| (net, machine.host().to_owned())));
+            }
+        }
+        Self(names)
     }
 }
 

@@ -56,34 +56,24 @@ impl Subnets {
 
     /// Those that there are, IPv4 first.
     pub fn iter(&self) -> impl Iterator<Item = IpNetwork> + use<> {
-        let subnets = *self;
-        Family::ALL
-            .into_iter()
-            .filter_map(move |family| subnets.of(family))
+        let Self { v4, v6 } = *self;
+        let v4 = v4.map(IpNetwork::V4).into_iter();
+        v4.chain(v6.map(IpNetwork::V6))
     }
 
     /// Whether both have the same subnet in some family.
     pub fn meets(&self, other: &Self) -> bool {
-        self.iter()
-            .any(|subnet| other.iter().any(|theirs| theirs == subnet))
+        let has = |subnet: IpNetwork| other.iter().any(|theirs| theirs == subnet);
+        self.iter().any(has)
     }
 
     /// As Go flannel's log has them: `10.5.80.0/24`, with IPv6 `ip: 10.5.80.0/24 ipv6: fd05:0:0:1c::/64`.
     pub fn in_log(&self) -> String {
-        let (v4, v6) = (
-            self.v4.map(|net| net.to_string()),
-            self.v6.map(|net| net.to_string()),
-        );
-        match (v4, v6) {
-            (Some(v4), None) => v4,
-            (v4, v6) => {
-                let none = |all: &str| all.to_owned();
-                format!(
-                    "ip: {} ipv6: {}",
-                    v4.unwrap_or_else(|| none("0.0.0.0/0")),
-                    v6.unwrap_or_else(|| none("::/0"))
-                )
-            }
+        match (self.v4, self.v6) {
+            (Some(v4), None) => v4.to_string(),
+            (Some(v4), Some(v6)) => format!("ip: {v4} ipv6: {v6}"),
+            (None, Some(v6)) => format!("ip: 0.0.0.0/0 ipv6: {v6}"),
+            (None, None) => "ip: 0.0.0.0/0 ipv6: ::/0".into(),
         }
     }
 }
@@ -146,14 +136,9 @@ pub struct Lease {
 impl Lease {
     /// A reservation for a host that has not come yet: it announces an address and nothing of a backend.
     pub fn is_reservation_for_absent_host(&self) -> bool {
-        let LeaseAttrs {
-            backend_type,
-            backend_data,
-            backend_v6_data,
-            ..
-        } = &self.attrs;
-        let nothing =
-            backend_type.is_empty() && backend_data.is_none() && backend_v6_data.is_none();
+        let attrs = &self.attrs;
+        let has_data = attrs.backend_data.is_some() || attrs.backend_v6_data.is_some();
+        let nothing = attrs.backend_type.is_empty() && !has_data;
         nothing && self.lease_id.is_none() && PublicAddrs::of(&self.attrs).is_some()
     }
 }
@@ -199,11 +184,8 @@ impl Snapshot {
     pub fn announcer(&self, ip: IpAddr, is_here: impl Fn(IpAddr) -> bool) -> Option<Subnets> {
         let is_others = |attrs| PublicAddrs::of(attrs).is_some_and(|host| !is_here(host.ip()));
         let announces = |lease: &&Lease| lease.attrs.publics().any(|public| public == ip);
-        self.leases
-            .iter()
-            .filter(announces)
-            .find(|lease| is_others(&lease.attrs))
-            .map(|lease| lease.subnets)
+        let mut announcers = self.leases.iter().filter(announces);
+        Some(announcers.find(|lease| is_others(&lease.attrs))?.subnets)
     }
 }
 

@@ -139,9 +139,8 @@ impl NetworkConfig {
             v6: V6.range(v6)?,
         };
         if ranges.is_empty() {
-            return Err(Error(
-                "none defined stack: EnableIPv4 and EnableIPv6 are both false".into(),
-            ));
+            let why = "none defined stack: EnableIPv4 and EnableIPv6 are both false";
+            return Err(Error(why.into()));
         }
         let source = serde_json::from_slice(json).map_err(|error| Error(error.to_string()))?;
         Ok(Self {
@@ -176,11 +175,8 @@ impl NetworkConfig {
 
     /// The overlay network in words: `10.5.0.0/16`, or `10.5.0.0/16 and fd05::/48`.
     pub fn networks(&self) -> String {
-        self.ranges
-            .iter()
-            .map(|range| range.network.to_string())
-            .collect::<Vec<_>>()
-            .join(" and ")
+        let networks = self.ranges.iter().map(|range| range.network.to_string());
+        networks.collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -195,12 +191,10 @@ struct Members {
 
 impl Rules {
     fn read(&self, object: &Object<'_>) -> Result<Members, Error> {
+        let network = object.raw(self.network);
         Ok(Members {
             enabled: object.bool(self.enable)?.unwrap_or(self.enabled),
-            network: object
-                .raw(self.network)
-                .map(|raw| self.cidr(raw))
-                .transpose()?,
+            network: network.map(|raw| self.cidr(raw)).transpose()?,
             subnet_len: object.uint(self.subnet_len)?.filter(|len| *len != 0),
             subnet_min: self.address(object, self.subnet_min)?,
             subnet_max: self.address(object, self.subnet_max)?,
@@ -211,10 +205,12 @@ impl Rules {
         let (name, text) = (self.network, unquoted(raw));
         match cidr::any(&text) {
             Some(network) if Family::of(network.ip()) == self.family => Ok(network),
-            Some(_) => Err(Error(format!(
-                "{name}: invalid {} CIDR format: {text}",
-                self.family
-            ))),
+            Some(_) => {
+                let family = self.family;
+                Err(Error(format!(
+                    "{name}: invalid {family} CIDR format: {text}"
+                )))
+            }
             None => Err(Error(format!("{name}: invalid CIDR address: {text}"))),
         }
     }
@@ -261,14 +257,9 @@ impl Rules {
                 "{missing}: {network} contains every address"
             )));
         }
-        let useless = self
-            .useless
-            .iter()
-            .filter_map(|(ip, len)| cidr::masked(*ip, *len));
-        match useless
-            .into_iter()
-            .find(|useless| overlap(network, *useless))
-        {
+        let useless = self.useless.iter();
+        let mut useless = useless.filter_map(|(ip, len)| cidr::masked(*ip, *len));
+        match useless.find(|useless| overlap(network, *useless)) {
             Some(useless) => Err(Error(format!(
                 "{name} {network} overlaps {useless}, whose addresses hosts cannot have"
             ))),
@@ -277,28 +268,21 @@ impl Rules {
     }
 
     fn subnet_len(&self, network: IpNetwork, wanted: Option<u64>) -> Result<u8, Error> {
-        let (shortest, longest) = (
-            network.prefix() + SPARE_BITS,
-            self.family.bits() - SPARE_BITS,
-        );
-        match wanted {
-            Some(len) if len > u64::from(longest) => Err(Error(format!(
-                "SubnetLen must be less than /{}",
-                longest + 1
-            ))),
-            Some(len) => u8::try_from(len)
-                .ok()
-                .filter(|len| *len >= shortest)
-                .ok_or_else(|| {
-                    Error("network must be able to accommodate at least four subnets".into())
-                }),
-            None if shortest > longest => Err(Error(format!(
-                "{} is too small. Minimum useful network prefix is /{}",
-                self.subject,
-                longest - SPARE_BITS
-            ))),
-            None => Ok(shortest.max(self.usual_len)),
-        }
+        let shortest = network.prefix() + SPARE_BITS;
+        let longest = self.family.bits() - SPARE_BITS;
+        let why = match wanted.map(u8::try_from) {
+            Some(Ok(len)) if (shortest..=longest).contains(&len) => return Ok(len),
+            None if shortest <= longest => return Ok(shortest.max(self.usual_len)),
+            Some(Ok(len)) if len <= longest => {
+                "network must be able to accommodate at least four subnets".into()
+            }
+            Some(_) => format!("SubnetLen must be less than /{}", longest + 1),
+            None => {
+                let (subject, least) = (self.subject, longest - SPARE_BITS);
+                format!("{subject} is too small. Minimum useful network prefix is /{least}")
+            }
+        };
+        Err(Error(why))
     }
 
     fn check_bounds(&self, range: &Range) -> Result<(), Error> {
@@ -309,25 +293,18 @@ impl Rules {
             ..
         } = *range;
         let named = [(self.subnet_min, min), (self.subnet_max, max)];
-        if let Some((name, _)) = named.iter().find(|(_, base)| !network.contains(*base)) {
-            return Err(Error(format!(
-                "{name} is not in the range of the {}",
-                self.network
-            )));
-        }
         let aligned = |base| value(base).trailing_zeros() >= u32::from(range.host_bits());
-        if let Some((name, base)) = named.iter().find(|(_, base)| !aligned(*base)) {
-            return Err(Error(format!(
-                "{name} is not on a SubnetLen boundary: {base}"
-            )));
-        }
-        if min > max {
+        let why = if let Some((name, _)) = named.iter().find(|(_, base)| !network.contains(*base)) {
+            format!("{name} is not in the range of the {}", self.network)
+        } else if let Some((name, base)) = named.iter().find(|(_, base)| !aligned(*base)) {
+            format!("{name} is not on a SubnetLen boundary: {base}")
+        } else if min > max {
             let [(low, _), (high, _)] = named;
-            return Err(Error(format!(
-                "{low} {min} is above {high} {max}: no subnet to lease"
-            )));
-        }
-        Ok(())
+            format!("{low} {min} is above {high} {max}: no subnet to lease")
+        } else {
+            return Ok(());
+        };
+        Err(Error(why))
     }
 }
 

@@ -37,10 +37,8 @@ impl PublicAddrs {
 
     /// The address by which it is known first.
     pub fn ip(&self) -> IpAddr {
-        let v6 = self
-            .v6
-            .map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V6);
-        self.v4.map_or(v6, IpAddr::V4)
+        let (v4, v6) = (self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6));
+        v4.or(v6).unwrap_or(Ipv4Addr::UNSPECIFIED.into())
     }
 }
 

@@ -67,10 +67,7 @@ pub struct Renewal {
 
 impl Telemetry {
     pub fn facts(&self) -> Facts {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.note(|facts| facts.clone())
     }
 
     /// The addresses of all endpoints, as far as they are known.
@@ -135,10 +132,8 @@ impl Telemetry {
                     Instant::now()
                 }
             };
-            facts.watch.link = Link::Lost {
-                since,
-                why: why.to_owned(),
-            };
+            let why = why.to_owned();
+            facts.watch.link = Link::Lost { since, why };
         });
     }
 
@@ -165,11 +160,8 @@ impl Telemetry {
     /// The own key is looked after; or not, for this reason.
     pub(super) fn kept(&self, trouble: Option<&str>) {
         self.note(|facts| {
-            let since = facts
-                .renewal
-                .trouble
-                .as_ref()
-                .map_or_else(Instant::now, |(since, _)| *since);
+            let before = facts.renewal.trouble.take();
+            let since = before.map_or_else(Instant::now, |(since, _)| since);
             facts.renewal.trouble = trouble.map(|why| (since, why.to_owned()));
         });
     }

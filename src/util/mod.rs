@@ -14,3 +14,9 @@ pub mod retry_log;
 pub mod systemd;
 pub mod table;
 pub mod timestamp;
+
+/// The text of a small file without blanks around it; empty where it cannot be read.
+pub fn read_trimmed(path: &str) -> String {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    text.trim().to_owned()
+}

@@ -184,10 +184,7 @@ fn watchdog(limit: Option<String>, pid: Option<String>) -> Option<Duration> {
 
 /// What tells this machine from others, over reboots. Without an id the public address has to do alone.
 pub fn machine_id() -> String {
-    std::fs::read_to_string("/etc/machine-id")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    super::read_trimmed("/etc/machine-id")
 }
 
 #[cfg(test)]
