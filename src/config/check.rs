@@ -131,10 +131,8 @@ fn prefix(text: &str) -> Result<String, Invalid> {
         ));
     }
     let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
-    let root = match text.starts_with('/') && !parts.is_empty() {
-        true => "/",
-        false => "",
-    };
+    let is_rooted = text.starts_with('/') && !parts.is_empty();
+    let root = if is_rooted { "/" } else { "" };
     Ok(format!("{root}{}", parts.join("/")))
 }
 
@@ -247,9 +245,10 @@ fn named_like(
 ) -> Option<PathBuf> {
     match path.to_str() {
         Some("") => {
-            let name = match subnet_file == Path::new(SUBNET_FILE) {
-                true => "subnet".to_owned(),
-                false => as_name(subnet_file),
+            let name = if subnet_file == Path::new(SUBNET_FILE) {
+                "subnet".to_owned()
+            } else {
+                as_name(subnet_file)
             };
             Some(Path::new(directory).join(format!("{name}.{extension}")))
         }

@@ -137,9 +137,10 @@ impl Firewall {
     ) -> Self {
         let now = Instant::now();
         let desired = DesiredRules {
-            mode: match network.nftables {
-                true => Mode::Nftables,
-                false => Mode::Iptables,
+            mode: if network.nftables {
+                Mode::Nftables
+            } else {
+                Mode::Iptables
             },
             overlays: network.overlays(own).collect(),
             former,

@@ -211,10 +211,10 @@ fn chain(
 
 /// Where tables and chains may have comments.
 fn comment(text: &str, comments: bool) -> String {
-    match comments {
-        true => format!(" comment \"{text}\" ;"),
-        false => String::new(),
+    if !comments {
+        return String::new();
     }
+    format!(" comment \"{text}\" ;")
 }
 
 /// A rule as nft takes it.

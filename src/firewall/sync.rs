@@ -158,15 +158,11 @@ impl Nft {
         peers: Option<&BTreeSet<IpAddr>>,
     ) -> Result<Option<String>, ExecError> {
         let tables = nft::tables(&run("nft", &["-j", "list", "tables"], "").await?);
-        let listed =
-            |name: &nft::Name| tables.contains(&(name.family.to_owned(), name.name.clone()));
         let mut lines = Vec::new();
         for family in desired.families() {
             let name = nft::table(family);
-            let there = match listed(&name) {
-                true => Some(nft::Table::read(&list(&name).await?)),
-                false => None,
-            };
+            let there = list(&tables, &name).await?;
+            let there = there.map(|json| nft::Table::read(&json));
             if there.is_some() || desired.needs_nft() {
                 let (comments, random) = self.can().await;
                 let (wanted, mine) = (desired.nft(family, random), desired.mine(family));
@@ -177,10 +173,7 @@ impl Nft {
         // Until the peers are known, a filter of an earlier life stays as it is.
         if peers.is_some() || !desired.config.source_filter {
             let name = desired.tunnel.table();
-            let there = match listed(&name) {
-                true => Some(list(&name).await?),
-                false => None,
-            };
+            let there = list(&tables, &name).await?;
             let peers = peers.filter(|_| desired.config.source_filter);
             lines.extend(desired.tunnel.difference(there.as_deref(), peers));
         }
@@ -207,6 +200,14 @@ impl Nft {
     }
 }
 
-async fn list(name: &nft::Name) -> Result<String, ExecError> {
-    run("nft", &["-j", "list", "table", name.family, &name.name], "").await
+/// What there is of a table, if it is one of `tables`.
+async fn list(
+    tables: &BTreeSet<(String, String)>,
+    nft::Name { family, name }: &nft::Name,
+) -> Result<Option<String>, ExecError> {
+    if !tables.contains(&((*family).to_owned(), name.clone())) {
+        return Ok(None);
+    }
+    let args = ["-j", "list", "table", family, name];
+    run("nft", &args, "").await.map(Some)
 }

@@ -73,10 +73,8 @@ impl ResolvConf {
         let domains = self.search.iter().map(|domain| domain.trim_matches('.'));
         let domains = domains.filter(|domain| !domain.is_empty());
         let mut names: Vec<String> = domains.map(|domain| format!("{host}.{domain}")).collect();
-        let place = match host.matches('.').count() >= self.dots {
-            true => 0,
-            false => names.len(),
-        };
+        let is_full = host.matches('.').count() >= self.dots;
+        let place = if is_full { 0 } else { names.len() };
         names.insert(place, host.to_owned());
         names
     }

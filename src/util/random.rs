@@ -8,12 +8,14 @@ use rand::{RngExt, SeedableRng};
 /// A source of random numbers.
 pub struct Random(Mutex<StdRng>);
 
-impl Random {
+impl Default for Random {
     /// Seeded by the operating system.
-    pub fn new() -> Self {
+    fn default() -> Self {
         Self(Mutex::new(rand::make_rng()))
     }
+}
 
+impl Random {
     /// The numbers of this seed.
     pub fn from_seed(seed: u64) -> Self {
         Self(Mutex::new(StdRng::seed_from_u64(seed)))

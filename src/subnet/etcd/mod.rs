@@ -93,7 +93,7 @@ impl EtcdManager {
         let registry = EtcdClient::new(endpoints, config.prefix);
         Ok(Self {
             telemetry,
-            ..Self::with(registry, config.renew_margin, Random::new())
+            ..Self::with(registry, config.renew_margin, Random::default())
         })
     }
 
