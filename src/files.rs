@@ -310,9 +310,12 @@ impl Previous {
         }
         let families = network.ranges.iter().map(Range::family);
         let remembered = subnet_env::remembered(&self.text, families);
-        let path = self.path.display();
         for warning in &remembered.warnings {
-            warn!(%path, err = warning, "{path}: {warning}");
+            warn!(
+                path = %self.path.display(), err = warning,
+                "{}: {warning}",
+                self.path.display()
+            );
         }
         remembered.subnets
     }
