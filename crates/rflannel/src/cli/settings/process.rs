@@ -37,7 +37,18 @@ pub(super) fn all() -> Vec<Process> {
         let theirs = namespace(&directory(*pid));
         is_daemon(*pid) && (theirs.is_none() || theirs == own)
     };
-    pids.into_iter().filter(is_here).filter_map(read).collect()
+    pids.retain(is_here);
+    // A child that has not yet become the program for which it was made looks like its parent.
+    let is_child = |pid: &u32| parent(*pid).is_some_and(|parent| pids.contains(&parent));
+    let daemons = pids.iter().copied().filter(|pid| !is_child(pid));
+    daemons.filter_map(read).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(directory(pid).join("stat")).ok()?;
+    // The name of the program before it may contain anything.
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// Reads the command line of a process.
@@ -94,6 +105,9 @@ fn pair(line: Vec<u8>) -> Option<(OsString, OsString)> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -106,6 +120,31 @@ mod tests {
         assert!(own.line.variables.iter().any(|(name, _)| name == "PATH"));
         assert!(!is_daemon(std::process::id()));
         assert_eq!(read(u32::MAX), None);
+    }
+
+    #[test]
+    fn child_that_still_looks_like_its_daemon_is_none() {
+        let mut daemon = Command::new("bash")
+            .arg0("flanneld")
+            .args(["-c", "(sleep 60; true) & wait"])
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let pid = daemon.id();
+        let copy = || {
+            let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+            let child: u32 = children.trim().parse().ok()?;
+            is_daemon(child).then_some(child)
+        };
+        while copy().is_none() {
+            std::thread::yield_now();
+        }
+        let child = copy().unwrap();
+        let found: Vec<u32> = all().into_iter().map(|process| process.pid).collect();
+        let group = rustix::process::Pid::from_child(&daemon);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        daemon.wait().unwrap();
+        assert!(found.contains(&pid) && !found.contains(&child), "{found:?}");
     }
 
     #[test]
