@@ -94,7 +94,7 @@ fn paths(lab: &mut Lab) -> Outcome<Vec<Path>> {
     Ok(paths)
 }
 
-/// Go's daemon, with the flags of a daemon of ours.
+/// Go's daemon, with the same endpoint, prefix, and interface.
 fn by_go(lab: &mut Lab, program: &File, first: usize) -> Outcome<Path> {
     for host in [first, first + 1] {
         let node = lab.host(host);

@@ -4,12 +4,12 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ring::digest::{Context, Digest, SHA256, digest};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -23,6 +23,8 @@ use crate::util::retry_log::RetryLog;
 const LOOK: Duration = Duration::from_secs(5);
 /// Work on a file that takes longer is reported.
 pub(super) const SLOW: Duration = Duration::from_secs(5);
+/// A file is read in parts of so many bytes.
+const PART: usize = 64 << 10;
 /// First and longest pause after a write that failed.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 
@@ -78,7 +80,7 @@ pub(super) async fn beside<T: Send + 'static>(
 /// Owner of a file.
 pub(super) struct Keeper {
     file: File,
-    written: fn(&std::path::Path),
+    written: fn(&Path),
     contents: mpsc::UnboundedReceiver<Content>,
     state: watch::Sender<State>,
 }
@@ -88,7 +90,7 @@ impl Keeper {
     pub(super) fn new(
         path: PathBuf,
         mode: u32,
-        written: fn(&std::path::Path),
+        written: fn(&Path),
     ) -> (mpsc::UnboundedSender<Content>, watch::Receiver<State>, Self) {
         let (sender, contents) = mpsc::unbounded_channel();
         let (state, states) = watch::channel(State::default());
@@ -236,8 +238,8 @@ struct File {
 
 #[derive(Debug)]
 struct Last {
-    /// Hash of what was written.
-    hash: u64,
+    /// Of what was written.
+    digest: Digest,
     /// The file when it was looked at last, and what was found.
     stamp: Option<Stamp>,
     found: Found,
@@ -250,7 +252,7 @@ impl File {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         atomic_file::write(&self.path, bytes, self.mode)?;
         self.last = Some(Last {
-            hash: hash(bytes),
+            digest: digest(&SHA256, bytes),
             stamp: None,
             found: Found::Same,
         });
@@ -285,8 +287,8 @@ impl File {
                     return last.found;
                 }
                 last.stamp = stamp;
-                let is_same =
-                    std::fs::read(&self.path).is_ok_and(|bytes| hash(&bytes) == last.hash);
+                let is_same = digest_of(&self.path)
+                    .is_ok_and(|digest| digest.as_ref() == last.digest.as_ref());
                 if is_same { Found::Same } else { Found::Changed }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -301,10 +303,16 @@ impl File {
     }
 }
 
-fn hash(bytes: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
+/// Of a file's content, in small parts: a state file has megabytes, which the allocator would keep.
+fn digest_of(path: &Path) -> io::Result<Digest> {
+    let mut file = std::fs::File::open(path)?;
+    let (mut context, mut part) = (Context::new(&SHA256), vec![0; PART]);
+    loop {
+        match file.read(&mut part)? {
+            0 => return Ok(context.finish()),
+            length => context.update(part.get(..length).unwrap_or_default()),
+        }
+    }
 }
 
 #[cfg(test)]
