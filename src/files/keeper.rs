@@ -4,12 +4,12 @@
 
 use std::convert::Infallible;
 use std::future::pending;
-use std::io::{self, Read as _};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ring::digest::{Context, Digest, SHA256, digest};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -238,8 +238,8 @@ struct File {
 
 #[derive(Debug)]
 struct Last {
-    /// Of what was written.
-    digest: Digest,
+    /// Hash of what was written.
+    hash: u64,
     /// The file when it was looked at last, and what was found.
     stamp: Option<Stamp>,
     found: Found,
@@ -252,7 +252,8 @@ impl File {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
         atomic_file::write(&self.path, bytes, self.mode)?;
         self.last = Some(Last {
-            digest: digest(&SHA256, bytes),
+            // Memory cannot be unreadable.
+            hash: hash(bytes).unwrap_or_default(),
             stamp: None,
             found: Found::Same,
         });
@@ -287,8 +288,8 @@ impl File {
                     return last.found;
                 }
                 last.stamp = stamp;
-                let is_same = digest_of(&self.path)
-                    .is_ok_and(|digest| digest.as_ref() == last.digest.as_ref());
+                let found = std::fs::File::open(&self.path).and_then(hash);
+                let is_same = found.is_ok_and(|found| found == last.hash);
                 if is_same { Found::Same } else { Found::Changed }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -303,15 +304,16 @@ impl File {
     }
 }
 
-/// Of a file's content, in small parts: a state file has megabytes, which the allocator would keep.
-fn digest_of(path: &Path) -> io::Result<Digest> {
-    let mut file = std::fs::File::open(path)?;
-    let (mut context, mut part) = (Context::new(&SHA256), vec![0; PART]);
+/// Hashes a content in small parts: a state file has megabytes, which the allocator would keep.
+fn hash(mut content: impl Read) -> io::Result<u64> {
+    let (mut hasher, mut part) = (DefaultHasher::new(), Vec::with_capacity(PART));
     loop {
-        match file.read(&mut part)? {
-            0 => return Ok(context.finish()),
-            length => context.update(part.get(..length).unwrap_or_default()),
+        part.clear();
+        let length = content.by_ref().take(PART as u64).read_to_end(&mut part)?;
+        if length == 0 {
+            return Ok(hasher.finish());
         }
+        part.hash(&mut hasher);
     }
 }
 
