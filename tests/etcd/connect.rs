@@ -7,14 +7,15 @@ use flanneld::config::{EtcdConfig, Secret};
 use flanneld::subnet::etcd::EtcdManager;
 use flanneld::subnet::{Error, SubnetManager};
 
-use crate::support::etcd::{Etcd, PREFIX, config, free_address};
+use crate::support::etcd::{Etcd, PREFIX, config, free_address, refusing};
 use crate::{NETWORK, acquire, claim, configure, manager};
 
 #[tokio::test]
 async fn a_dead_endpoint_is_passed_over() {
     let etcd = Etcd::start().await;
     configure(&etcd, NETWORK).await;
-    let manager = manager(config(vec![free_address().to_string(), etcd.url()]));
+    let (_reserved, dead) = refusing();
+    let manager = manager(config(vec![dead.to_string(), etcd.url()]));
     for _ in 0..20 {
         manager.network_config().await.unwrap();
     }
@@ -55,7 +56,8 @@ async fn an_endpoint_that_freezes_is_left() {
 #[tokio::test]
 async fn no_endpoint_at_all_is_told_with_every_cause() {
     let etcd = Etcd::start().await;
-    let dead = free_address().to_string();
+    let (_reserved, dead) = refusing();
+    let dead = dead.to_string();
     etcd.freeze();
     let error = manager(config(vec![dead.clone(), etcd.url()]))
         .network_config()

@@ -10,6 +10,7 @@ use etcd_client::Client;
 use flanneld::config::EtcdConfig;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::until;
 
@@ -182,6 +183,14 @@ pub fn config(endpoints: Vec<String>) -> EtcdConfig {
         login: None,
         renew_margin: Duration::from_secs(3600),
     }
+}
+
+/// An address that refuses connections while the socket lives: nothing else gets its port.
+pub fn refusing() -> (TcpSocket, SocketAddr) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, address)
 }
 
 /// A loopback address no one listens on. Each call uses another host part, so that tests do not compete for ports.
