@@ -12,6 +12,8 @@ use super::{SOON, Test};
 
 /// What failed is tried again, the more slowly the longer it failed; below the period of the resync (30 s), which would hide it.
 const RETRY: Duration = Duration::from_secs(30);
+/// Ample for strace.
+const DETACH: Duration = Duration::from_secs(60);
 
 /// Errors for the daemon's netlink calls, until it is ended.
 struct Injection<'a> {
@@ -58,7 +60,8 @@ impl<'a> Injection<'a> {
             self.host.sh("cat /run/strace.out")
         );
         self.strace.signal(Signal::TERM)?;
-        assert!(wait_until(SOON, || !self.attached()), "strace lets go");
+        // On a busy machine it takes its time to stop each thread once more.
+        assert!(wait_until(DETACH, || !self.attached()), "strace lets go");
         Ok(())
     }
 }
