@@ -11,10 +11,10 @@ use crate::util::backoff::Backoff;
 const REST: u32 = 4;
 /// No repair waits longer than this for the next resync, however long the last one took.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// A comparison of all entries that nothing asks for takes a thousandth of the time at most: where it takes 30 ms, it
-/// comes every 30 s.
-const RARITY: u32 = 1000;
-/// However long it takes, it comes this often.
+/// A comparison of all entries that took a second is followed by so many seconds without another one that nothing asks
+/// for: with thousands of peers it takes tens of milliseconds, and notifications tell of changes.
+const COMPARISON_REST: u32 = 1000;
+/// However long a comparison takes, another one follows after this time.
 const LONGEST_PERIOD: Duration = Duration::from_secs(300);
 
 /// The next resync, and what it depends on.
@@ -27,9 +27,9 @@ pub struct Schedule {
     backoff: Backoff,
     /// The resync under way has to compare all entries.
     is_complete: bool,
-    /// So has the next one: something looks wrong.
-    is_prompted: bool,
-    /// Without that, from when on.
+    /// The next one has to: something looks wrong.
+    is_required: bool,
+    /// When a comparison is due that nothing asks for.
     comparison_due: Instant,
 }
 
@@ -42,7 +42,7 @@ impl Schedule {
             settle,
             backoff,
             is_complete: true,
-            is_prompted: true,
+            is_required: true,
             comparison_due: now,
         }
     }
@@ -54,22 +54,22 @@ impl Schedule {
     /// A resync begins; the next one follows after `period`. What this one finds may bring that forward again.
     pub fn begin(&mut self, now: Instant, period: Duration) {
         self.next = now + period;
-        self.is_complete = std::mem::take(&mut self.is_prompted) || now >= self.comparison_due;
+        self.is_complete = std::mem::take(&mut self.is_required) || now >= self.comparison_due;
     }
 
-    /// All entries have to be compared: something changed that nothing else shows.
-    pub fn prompt(&mut self) {
-        self.is_prompted = true;
+    /// The resync under way, or else the next one, has to compare all entries.
+    pub fn require_comparison(&mut self) {
+        self.is_required = true;
     }
 
     /// Whether the resync under way has to compare all entries.
     pub fn compares_entries(&self) -> bool {
-        self.is_complete || self.is_prompted
+        self.is_complete || self.is_required
     }
 
     /// All entries were compared.
     pub fn compared(&mut self, begin: Instant, now: Instant) {
-        self.comparison_due = now + ((now - begin) * RARITY).min(LONGEST_PERIOD);
+        self.comparison_due = now + ((now - begin) * COMPARISON_REST).min(LONGEST_PERIOD);
     }
 
     /// The resync that began at `begin` has ended.
@@ -95,7 +95,7 @@ impl Schedule {
 
     /// Not later than `limit`.
     pub fn by(&mut self, limit: Instant) {
-        self.prompt();
+        self.require_comparison();
         self.next = self.next.min(limit);
     }
 }

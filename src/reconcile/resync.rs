@@ -28,7 +28,7 @@ const RETURN: Duration = Duration::from_secs(5);
 impl<K: Kernel> Reconciler<'_, K> {
     /// Compares the host and all entries with the desired state.
     pub(super) async fn resync(&mut self, wanted: &watch::Sender<LeaseAttrs>) {
-        self.schedule.prompt();
+        self.schedule.require_comparison();
         self.resync_as_due(wanted).await;
     }
 
@@ -169,7 +169,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             let events = self.desired.reconsider(&*self.resolved.backend, etcd);
             self.log_events(&events);
             self.save_schedule.outdated();
-            self.schedule.prompt();
+            self.schedule.require_comparison();
             (self.stats.desired_summary, self.peers_changed) = (None, true);
         }
         Ok(())
@@ -317,7 +317,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         // What was on it before may be gone.
         self.prefetched = None;
-        self.schedule.prompt();
+        self.schedule.require_comparison();
         self.unsettled.insert(dev);
         self.stats.changed = true;
         if !is_foreign {
