@@ -97,7 +97,7 @@ fn settings_of_unit_and_defaults_file_are_used() -> Test {
             "#!/bin/sh\necho LoadState=loaded\necho 'ExecStart={{ path=/usr/bin/flanneld ; argv[]=/usr/bin/flanneld {flags} ; x }}'\n"
         ),
     )?;
-    node.sh("chmod +x /run/bin/systemctl; umount /etc/default")?;
+    node.sh("chmod +x /run/bin/systemctl; umount --lazy /etc/default")?;
     run(&cluster, "lease list").expect(
         0,
         &[

@@ -63,7 +63,7 @@ async fn no_endpoint_at_all_is_told_with_every_cause() {
         .network_config()
         .await
         .unwrap_err();
-    assert!(matches!(error, Error::Unavailable(_)));
+    assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     let text = error.to_string();
     for part in [
         "cannot read the network configuration",

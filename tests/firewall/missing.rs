@@ -82,7 +82,7 @@ fn source_filter_without_nft_is_open_and_applied_with_nft() -> Test {
         "firewall rules missing: nft is not installed: install it (Debian: package nftables)";
     let status = lab.flanneld(1)?.notify().status().unwrap_or_default();
     assert!(status.contains(said), "{status}");
-    lab.host(1).sh("umount /usr/sbin")?;
+    lab.host(1).sh("umount --lazy /usr/sbin")?;
     let filter = || {
         lab.host(1)
             .sh("nft list table inet flannel-sources-1")

@@ -45,7 +45,8 @@ fn ipv6_is_switched_on_for_the_own_device() -> Test {
     assert!(wait_until(SOON, told), "the log says what to do");
     let notify = lab.flanneld(1)?.notify();
     assert!(!notify.ready(), "{:?}", notify.status());
-    lab.host(1).sh(&format!("umount /proc/sys; {advice}"))?;
+    lab.host(1)
+        .sh(&format!("umount --lazy /proc/sys; {advice}"))?;
     lab.flanneld(1)?.wait_ready(super::GONE)?;
     assert!(
         own_address(&lab)?.contains("/128"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use etcd_client::Client;
 use flanneld::config::EtcdConfig;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 
@@ -110,9 +110,12 @@ impl Etcd {
         std::fs::remove_dir_all(self.dir.path().join("data")).unwrap();
     }
 
-    /// Stops the process without ending it: connections stay open and silent.
+    /// Stops the process without ending it: connections stay open and silent. Waits until it has stopped: under load
+    /// its other threads may answer for a while after the signal.
     pub fn freeze(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::STOP).unwrap();
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).unwrap();
+        waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED).unwrap();
     }
 }
 
