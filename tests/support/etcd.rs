@@ -219,6 +219,7 @@ fn arguments(dir: &Path, addresses: [SocketAddr; 3], tls: Option<&ServerTls<'_>>
         format!("--listen-metrics-urls=http://{health}"),
         "--heartbeat-interval=20".into(),
         "--election-timeout=200".into(),
+        "--bcrypt-cost=4".into(),
     ];
     if let Some(tls) = tls {
         list.push(format!("--cert-file={}", tls.pair.0.display()));

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const POLL: Duration = Duration::from_millis(2);
+/// Shortest and longest pause between two polls.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(200));
+/// Pauses last this many times as long as a poll, so that polls which start programs leave the processors to what is waited for.
+const REST: u32 = 3;
 
 /// Number of hosts that are worked on at once. The work is waiting for short child processes, so it is a few more than
 /// the number of processors.
@@ -14,13 +17,15 @@ const WORKERS: usize = 8;
 pub fn wait_until(timeout: Duration, mut done: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + timeout;
     loop {
+        let begin = Instant::now();
         if done() {
             return true;
         }
-        if Instant::now() >= end {
+        let now = Instant::now();
+        if now >= end {
             return false;
         }
-        std::thread::sleep(POLL);
+        std::thread::sleep(((now - begin) * REST).clamp(PAUSE.0, PAUSE.1));
     }
 }
 
