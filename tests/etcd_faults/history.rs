@@ -69,7 +69,9 @@ fn a_compacted_defragmented_and_full_etcd_changes_nothing() -> Test {
     suspended.was_silent();
     signal_all(lab, Signal::CONT)?;
     suspended.ends(lab)?;
-    assert!(log(lab.host(1)).contains("etcd compacted the changes in between"));
+    must("the log says what was compacted", PATIENCE, || {
+        log(lab.host(1)).contains("etcd compacted the changes in between")
+    });
 
     let mut defrag = Outage::begin("defragmented under load", lab)?;
     for round in 0..10 {

@@ -117,7 +117,9 @@ fn overwritten(lab: &mut Lab, key: &str, value: &Option<String>) -> Test {
     must("STATUS says that the lease is lost", PATIENCE, || {
         status(lab).contains("LEASE LOST to 10.64.1.250")
     });
-    assert!(log(lab.host(1)).contains("its key announces 10.64.1.250"));
+    must("the log says what the key announces", PATIENCE, || {
+        log(lab.host(1)).contains("its key announces 10.64.1.250")
+    });
     assert_eq!(lab.etcd()?.get(key)?, Some(other), "never overwritten");
 
     lab.etcd()?.delete(key)?;

@@ -1,7 +1,7 @@
 //! A long-running program on a node of the lab.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -104,8 +104,11 @@ impl Process {
         self.wait(FORK).map(|_| ())
     }
 
-    /// Returns everything that it and earlier programs of the same name printed.
+    /// Returns everything that it and earlier programs of the same name printed. A program may print on a thread of its own:
+    /// waits until all of its threads wait.
     pub fn log(&self) -> String {
+        let is_busy = || self.pid().is_some_and(has_running_threads);
+        wait_until(Duration::from_secs(1), || !is_busy());
         std::fs::read(&self.log)
             .map(|text| String::from_utf8_lossy(&text).into_owned())
             .unwrap_or_default()
@@ -164,9 +167,19 @@ pub(super) fn child_of(pid: u32) -> Option<u32> {
     children.split_whitespace().next()?.parse().ok()
 }
 
+fn has_running_threads(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task"));
+    let mut threads = threads.into_iter().flatten().flatten();
+    threads.any(|thread| matches!(state_in(&thread.path()), Some('R' | 'D')))
+}
+
 /// Returns `S` sleeping, `T` stopped, `Z` ended; `None` if there is no such process.
 pub(super) fn state_of(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    state_in(&PathBuf::from(format!("/proc/{pid}")))
+}
+
+fn state_in(directory: &Path) -> Option<char> {
+    let stat = std::fs::read_to_string(directory.join("stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
 }
 
