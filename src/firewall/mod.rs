@@ -17,6 +17,7 @@ pub mod notification;
 pub mod rule;
 pub mod sources;
 mod sync;
+mod tables;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -43,6 +44,7 @@ use exec::ExecError;
 use monitor::Monitor;
 pub use sources::Tunnel;
 use sync::{Iptables, Nft};
+use tables::Tables;
 
 /// After a notification, so that what belongs together is seen together.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -234,15 +236,20 @@ impl Firewall {
         let begin = Instant::now();
         self.schedule.begin(begin, NEVER);
         let mut troubles = Vec::new();
-        for (backend, difference) in self.differences().await {
-            if let Err(error) = self.repair(backend, difference).await {
-                troubles.push(error.to_string());
+        match Tables::read() {
+            Ok(tables) => {
+                for (backend, difference) in self.differences(&tables).await {
+                    if let Err(error) = self.repair(backend, difference).await {
+                        troubles.push(error.to_string());
+                    }
+                }
+                if !self.cleared
+                    && let Err(error) = self.clear_other_variant(&tables).await
+                {
+                    troubles.push(error.to_string());
+                }
             }
-        }
-        if !self.cleared
-            && let Err(error) = self.clear_other_variant().await
-        {
-            troubles.push(error.to_string());
+            Err(error) => troubles.push(format!("cannot list the tables of nftables: {error}")),
         }
         let now = Instant::now();
         self.schedule.end(begin, now);
@@ -270,7 +277,7 @@ impl Firewall {
     }
 
     /// All at the same time: most of it is waiting for programs.
-    async fn differences(&mut self) -> Vec<(RuleBackend, Difference)> {
+    async fn differences(&mut self, tables: &Tables) -> Vec<(RuleBackend, Difference)> {
         let backends = self.backends();
         let Self {
             desired,
@@ -281,11 +288,11 @@ impl Firewall {
         } = self;
         let [ipv4, ipv6] = Family::ALL.map(RuleBackend::Iptables);
         let (v4, v6, nft) = tokio::join!(
-            perhaps(backends.contains(&ipv4), v4.difference(desired)),
-            perhaps(backends.contains(&ipv6), v6.difference(desired)),
+            perhaps(backends.contains(&ipv4), v4.difference(desired, tables)),
+            perhaps(backends.contains(&ipv6), v6.difference(desired, tables)),
             perhaps(
                 backends.contains(&RuleBackend::Nft),
-                nft.difference(desired, peers.as_ref())
+                nft.difference(desired, peers.as_ref(), tables)
             ),
         );
         [(ipv4, v4), (ipv6, v6), (RuleBackend::Nft, nft)]
@@ -320,10 +327,10 @@ impl Firewall {
     }
 
     /// What an earlier life wrote into the other variant of iptables.
-    async fn clear_other_variant(&self) -> Result<(), ExecError> {
+    async fn clear_other_variant(&self, tables: &Tables) -> Result<(), ExecError> {
         let nothing = self.desired.nothing();
         for mut other in self.iptables.iter().filter_map(Iptables::other) {
-            match other.difference(&nothing).await {
+            match other.difference(&nothing, tables).await {
                 Ok(Some(commands)) => other.write(&commands).await?,
                 Err(error) if !error.leaves_nothing() => return Err(error),
                 Ok(None) | Err(_) => {}

@@ -90,16 +90,6 @@ pub fn objects(json: &str) -> Vec<(String, Value)> {
     objects.into_iter().filter_map(first).collect()
 }
 
-/// The tables that `nft -j list tables` names.
-pub fn tables(json: &str) -> BTreeSet<(String, String)> {
-    let tables = objects(json)
-        .into_iter()
-        .filter(|(kind, _)| kind == "table");
-    tables
-        .filter_map(|(_, table)| Some((text(&table, "family")?, text(&table, "name")?)))
-        .collect()
-}
-
 impl Table {
     /// Reads what `nft -j list table` prints.
     pub fn read(json: &str) -> Self {

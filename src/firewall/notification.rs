@@ -2,8 +2,10 @@
 //!
 //! iptables-nft is nftables underneath, with tables named after those of iptables.
 
+use crate::kernel::decode::attributes;
+
 /// `NFNL_SUBSYS_NFTABLES` of `<linux/netfilter/nfnetlink.h>`.
-const NFTABLES: u8 = 10;
+pub(super) const NFTABLES: u8 = 10;
 /// `NFT_MSG_NEWCHAIN` to `NFT_MSG_DELCHAIN`: the chain's name is attribute 3.
 const CHAINS: std::ops::RangeInclusive<u8> = 3..=5;
 /// `NFT_MSG_NEWRULE` to `NFT_MSG_DELRULE`: the chain's name is attribute 2.
@@ -63,19 +65,16 @@ fn is_relevant(message: &[u8]) -> bool {
     }
 }
 
+/// Returns family and name of the table that a message is about, without the netlink header.
+pub(super) fn table(message: &[u8]) -> Option<(u8, String)> {
+    let name = text(message.get(HEADERS.1..)?, TABLE)?;
+    Some((*message.first()?, name.to_owned()))
+}
+
 /// The text of an attribute.
-fn text(mut attributes: &[u8], wanted: u16) -> Option<&str> {
-    while let Some((attribute, tail)) = cut(attributes, u16_at(attributes).map(usize::from)) {
-        let number = u16_at(attribute.get(2..)?)?;
-        if number == wanted {
-            let bytes = attribute.get(4..)?;
-            return std::str::from_utf8(bytes)
-                .ok()
-                .map(|text| text.trim_end_matches('\0'));
-        }
-        attributes = tail;
-    }
-    None
+fn text(bytes: &[u8], wanted: u16) -> Option<&str> {
+    let (_, text) = attributes(bytes).find(|(number, _)| *number == wanted)?;
+    Some(std::str::from_utf8(text).ok()?.trim_end_matches('\0'))
 }
 
 /// The first `length` bytes, and what comes after them at the next multiple of four.
@@ -90,10 +89,6 @@ fn cut(bytes: &[u8], length: Option<usize>) -> Option<(&[u8], &[u8])> {
 
 fn u32_at(bytes: &[u8]) -> Option<usize> {
     usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()
-}
-
-fn u16_at(bytes: &[u8]) -> Option<u16> {
-    Some(u16::from_ne_bytes(*bytes.first_chunk()?))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::desired::DesiredRules;
 use super::exec::{ExecError, Version, run};
 use super::iptables::{self, Table};
 use super::nft;
+use super::tables::Tables;
 use crate::util::family::Family;
 
 /// Seconds to wait for the lock of iptables-legacy.
@@ -67,8 +68,13 @@ impl Iptables {
     pub(super) async fn difference(
         &mut self,
         desired: &DesiredRules,
+        nftables: &Tables,
     ) -> Result<Option<String>, ExecError> {
-        let (version, saved) = tokio::try_join!(self.version(), self.saved())?;
+        let saves = self.has_tables(nftables);
+        if !saves && !desired.needs_iptables() {
+            return Ok(None);
+        }
+        let (version, saved) = tokio::try_join!(self.version(), self.saved(saves))?;
         self.version = Some(version);
         let (nat, filter) = (self.table(&saved, "nat")?, self.table(&saved, "filter")?);
         let dropping = filter.drops(iptables::FORWARD.hook);
@@ -108,11 +114,26 @@ impl Iptables {
     }
 
     /// All tables there are. Without a table's name iptables-legacy loads none.
-    async fn saved(&self) -> Result<String, ExecError> {
-        if self.sends_notifications() == Some(false) && !self.is_loaded() {
+    async fn saved(&self, saves: bool) -> Result<String, ExecError> {
+        if !saves {
             return Ok(String::new());
         }
         run(&self.program("-save"), &[], "").await
+    }
+
+    /// Whether the kernel has any table in which this variant may have rules; of either one, if it is not known which this is.
+    fn has_tables(&self, nftables: &Tables) -> bool {
+        let of_nft = || {
+            let family = nft::table(self.family).family;
+            ["nat", "filter"]
+                .iter()
+                .any(|name| nftables.has(family, name))
+        };
+        match self.sends_notifications() {
+            Some(true) => of_nft(),
+            Some(false) => self.is_loaded(),
+            None => of_nft() || self.is_loaded(),
+        }
     }
 
     /// Whether the kernel has any table of iptables-legacy.
@@ -156,12 +177,12 @@ impl Nft {
         &mut self,
         desired: &DesiredRules,
         peers: Option<&BTreeSet<IpAddr>>,
+        tables: &Tables,
     ) -> Result<Option<String>, ExecError> {
-        let tables = nft::tables(&run("nft", &["-j", "list", "tables"], "").await?);
         let mut lines = Vec::new();
         for family in desired.families() {
             let name = nft::table(family);
-            let there = list(&tables, &name).await?;
+            let there = list(tables, &name).await?;
             let there = there.map(|json| nft::Table::read(&json));
             if there.is_some() || desired.needs_nft() {
                 let (comments, random) = self.can().await;
@@ -173,7 +194,7 @@ impl Nft {
         // Until the peers are known, a filter of an earlier life stays as it is.
         if peers.is_some() || !desired.config.source_filter {
             let name = desired.tunnel.table();
-            let there = list(&tables, &name).await?;
+            let there = list(tables, &name).await?;
             let peers = peers.filter(|_| desired.config.source_filter);
             lines.extend(desired.tunnel.difference(there.as_deref(), peers));
         }
@@ -202,10 +223,10 @@ impl Nft {
 
 /// What there is of a table, if it is one of `tables`.
 async fn list(
-    tables: &BTreeSet<(String, String)>,
+    tables: &Tables,
     nft::Name { family, name }: &nft::Name,
 ) -> Result<Option<String>, ExecError> {
-    if !tables.contains(&((*family).to_owned(), name.clone())) {
+    if !tables.has(family, name) {
         return Ok(None);
     }
     let args = ["-j", "list", "table", family, name];

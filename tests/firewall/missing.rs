@@ -188,10 +188,10 @@ fn slow(flags: &[&str]) -> Result<Lab, LabError> {
     restart(&mut lab, 2, &[])?;
     lab.host(1).write(
         "/run/slow",
-        "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.05; done\nexec iptables-nft-save \"$@\"\n",
+        "#!/bin/sh\nuntil [ -e /run/go ]; do sleep 0.05; done\nexec iptables-nft-restore \"$@\"\n",
     )?;
     lab.host(1)
-        .sh("chmod +x /run/slow; ln -sf /run/slow /run/alternatives/iptables-save")?;
+        .sh("chmod +x /run/slow; ln -sf /run/slow /run/alternatives/iptables-restore")?;
     lab.start_flanneld(1, flags)?;
     let routes = |lab: &Lab| {
         lab.host(1)

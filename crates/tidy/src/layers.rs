@@ -85,6 +85,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "src/kernel/socket.rs",
             "src/kernel/monitor.rs",
             "src/firewall/monitor.rs",
+            "src/firewall/tables.rs",
         ],
     ),
     ("nix", &["src/status/client.rs", "src/probe/arp.rs"]),
