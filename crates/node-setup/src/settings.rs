@@ -2,7 +2,6 @@
 //!
 //! A setting has one name: the flag without its dashes is the key in the file.
 
-pub(crate) mod distance;
 mod table;
 
 use std::collections::BTreeMap;
@@ -248,7 +247,7 @@ fn unknown(name: &str) -> Error {
     let close = SETTINGS
         .iter()
         .map(|setting| setting.name)
-        .min_by_key(|known| distance::between(known, name));
+        .min_by_key(|known| strsim::osa_distance(known, name));
     let hint = close
         .map(|name| format!("; the closest one is {name}"))
         .unwrap_or_default();

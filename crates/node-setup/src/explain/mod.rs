@@ -1,22 +1,37 @@
 //! Explains why a flag, a file, or a warning exists. Pure.
 
-mod chapters;
-mod sentences;
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::settings::{SETTINGS, distance};
+use strsim::osa_distance;
+
+use super::settings::SETTINGS;
 use super::versions::{KubeVersion, Program};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chapter {
+/// Files and warnings, one paragraph each: the topic, `when: …`, and the reason.
+const CHAPTERS: &str = include_str!("chapters.txt");
+/// What the tutorial says, one `topic | sentence` a line.
+const SENTENCES: &str = include_str!("sentences.txt");
+
+struct Chapter {
     /// The name of a warning, or the end of a file's path.
-    pub topic: &'static str,
+    topic: &'static str,
     /// The releases or settings to which it applies.
-    pub when: &'static str,
-    /// The reason, and what to do.
-    pub why: &'static str,
+    when: &'static str,
+    /// The reason, and what to do, in lines.
+    why: &'static str,
+}
+
+fn chapters() -> impl Iterator<Item = Chapter> {
+    CHAPTERS.trim_end().split("\n\n").filter_map(|paragraph| {
+        let (topic, rest) = paragraph.split_once("\nwhen: ")?;
+        let (when, why) = rest.split_once('\n')?;
+        Some(Chapter { topic, when, why })
+    })
+}
+
+fn sentences() -> impl Iterator<Item = (&'static str, &'static str)> {
+    SENTENCES.lines().filter_map(|line| line.split_once(" | "))
 }
 
 /// Explains a topic: a flag of kubelet or kube-proxy (with or without dashes), a setting, a file or the end of
@@ -49,14 +64,11 @@ pub fn explain(topic: &str) -> Option<String> {
             );
         }
     }
-    for chapter in chapters(name) {
-        let _ = writeln!(
-            out,
-            "{}\n  {}\n  Applies to: {}.\n",
-            chapter.topic, chapter.why, chapter.when
-        );
+    for Chapter { topic, when, why } in chapters().filter(|chapter| is_about(chapter.topic, name)) {
+        let why = why.replace('\n', " ");
+        let _ = writeln!(out, "{topic}\n  {why}\n  Applies to: {when}.\n");
     }
-    for sentence in sentences::about(name) {
+    for (_, sentence) in sentences().filter(|(topic, _)| is_about(topic, name)) {
         let _ = writeln!(out, "  The tutorial: {sentence}");
     }
     (!out.is_empty()).then_some(out)
@@ -70,8 +82,7 @@ pub fn close_to(topic: &str) -> Vec<&'static str> {
         .next()
         .unwrap_or_default()
         .to_lowercase();
-    let distance =
-        |name: &str| distance::between(name.rsplit('/').next().unwrap_or_default(), &word);
+    let distance = |name: &str| osa_distance(name.rsplit('/').next().unwrap_or_default(), &word);
     let least = topics().map(distance).min().unwrap_or_default();
     let is_near = least <= word.len() / 4;
     let is_part = |name: &str| {
@@ -111,7 +122,7 @@ pub fn contents() -> String {
         SETTINGS.iter().map(|setting| setting.name).collect(),
     );
     let files = |is_file: bool| {
-        let all = chapters::ALL.iter().map(|chapter| chapter.topic);
+        let all = chapters().map(|chapter| chapter.topic);
         all.filter(|topic| FILE_ENDS.iter().any(|end| topic.ends_with(end)) == is_file)
             .collect()
     };
@@ -138,25 +149,20 @@ const FILE_ENDS: [&str; 9] = [
     ".network",
 ];
 
-pub fn topics() -> impl Iterator<Item = &'static str> {
+fn topics() -> impl Iterator<Item = &'static str> {
     let flags = Program::ALL
         .into_iter()
         .flat_map(|program| program.flags().iter().map(|flag| flag.name));
     let settings = SETTINGS.iter().map(|setting| setting.name);
     flags
         .chain(settings)
-        .chain(chapters::ALL.iter().map(|chapter| chapter.topic))
+        .chain(chapters().map(|chapter| chapter.topic))
 }
 
-fn chapters(name: &str) -> impl Iterator<Item = &'static Chapter> {
-    let path = name.contains('/');
-    chapters::ALL.iter().filter(move |chapter| {
-        if path {
-            name.ends_with(chapter.topic) && chapter.topic.contains(['.', '/'])
-        } else {
-            chapter.topic == name || chapter.topic.ends_with(&format!("/{name}"))
-        }
-    })
+/// Returns whether `name` is a topic, the end of its path, or a path that ends in it.
+fn is_about(topic: &str, name: &str) -> bool {
+    let is_path = name.contains('/') && topic.contains(['.', '/']);
+    topic == name || topic.ends_with(&format!("/{name}")) || is_path && name.ends_with(topic)
 }
 
 fn flag(program: Program, name: &str) -> String {
@@ -216,15 +222,21 @@ mod tests {
         for topic in topics() {
             assert!(explain(topic).is_some(), "{topic}");
         }
-        for topic in sentences::topics() {
+        for (topic, _) in sentences() {
             assert!(topics().any(|known| known == topic), "{topic}");
         }
-        for chapter in chapters::ALL {
+    }
+
+    #[test]
+    fn every_row_of_the_texts_has_its_parts() {
+        for Chapter { topic, when, why } in chapters() {
+            let complete = !topic.is_empty() && !when.is_empty() && why.ends_with('.');
             assert!(
-                chapter.why.ends_with('.') && !chapter.when.ends_with('.'),
-                "{}",
-                chapter.topic
+                complete && !topic.contains('\n') && !when.ends_with('.'),
+                "{topic}"
             );
         }
+        assert_eq!(chapters().count(), CHAPTERS.split("\n\n").count());
+        assert_eq!(sentences().count(), SENTENCES.lines().count());
     }
 }
