@@ -73,78 +73,16 @@ fn everywhere(draft: &mut Draft, model: &Model) {
     }
 }
 
-/// What the style document corrects, and what it leaves as it is.
-const DOCUMENT: &[(Service, &str, &str)] = &[
-    (
-        Service::KubeProxy,
-        "cluster-cidr",
-        "corrected: kube-proxy's --cluster-cidr is the network of the pods, not 10.254.0.0/16 of the services",
-    ),
-    (
-        Service::Kubelet,
-        "kubelet-directory",
-        "corrected: the directory is /var/lib/kubelet, in which the unit starts, not /var/lib/kublet",
-    ),
-    (
-        Service::Docker,
-        "registry-mirrors",
-        "corrected: hub-mirror.c.163.com has https://, without which docker ignores all mirrors",
-    ),
-    (
-        Service::Flanneld,
-        "required-by",
-        "as in the tutorial: docker stops and restarts with flanneld (RequiredBy=), and does not start if flanneld's first start fails",
-    ),
-    (
-        Service::Flanneld,
-        "start-limits",
-        "as in the tutorial: systemd gives up flanneld after five quick failures, and kills it if etcd is unavailable for 90 s at start",
-    ),
-    (
-        Service::Docker,
-        "docker-env-file",
-        "as in the tutorial: without /run/flannel/docker, docker silently starts with 172.17.0.0/16 (EnvironmentFile=- with a dash)",
-    ),
-    (
-        Service::Docker,
-        "docker-ready",
-        "as in the tutorial: docker has no Type=notify, so the kubelet starts before docker's API answers",
-    ),
-    (
-        Service::Docker,
-        "docker-path",
-        "as in the tutorial: docker's PATH lacks /sbin, which contains iptables on hosts without merged directories",
-    ),
-    (
-        Service::Docker,
-        "docker-limits",
-        "as in the tutorial: LimitNOFILE=infinity makes containers slow on systemd 240 and later",
-    ),
-    (
-        Service::Kubelet,
-        "hairpin-mode",
-        "as in the tutorial: promiscuous-bridge needs kubenet; without it, the kubelet logs a warning and uses hairpin-veth",
-    ),
-    (
-        Service::Kubelet,
-        "cluster-domain",
-        "as in the tutorial: the trailing dot of cluster.local. ends up in the search list of pods",
-    ),
-    (
-        Service::Docker,
-        "firewall",
-        "not as in the tutorial: no rules are flushed, no policy is set, and no firewall is stopped; `node-setup check` reports rules that block packets",
-    ),
-    (
-        Service::Flanneld,
-        "etcd-v3",
-        "not as in the tutorial: the network configuration is only at PREFIX/config in etcd's v3 store; the daemon does not read a value at PREFIX",
-    ),
-];
+/// What the style document corrects, and what it leaves as it is: one `service | warning | text` a line.
+const DOCUMENT: &str = include_str!("document.txt");
 
 fn document(draft: &mut Draft, model: &Model) {
-    for (_, id, text) in DOCUMENT.iter().filter(|(service, ..)| model.has(*service)) {
-        draft.warn(id, *text);
+    for (service, warning) in DOCUMENT.lines().filter_map(|line| line.split_once(" | ")) {
+        if model.services.iter().any(|one| one.name() == service)
+            && let Some((id, text)) = warning.split_once(" | ")
+        {
+            draft.warn(id, text);
+        }
     }
 }
 
@@ -181,4 +119,18 @@ pub(super) fn next_steps(draft: &mut Draft, model: &Model) {
             .into());
     }
     say(format!("kubectl get node {}", node.name));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_of_the_document_has_its_parts() {
+        for line in DOCUMENT.lines() {
+            let parts: Vec<&str> = line.split(" | ").collect();
+            let services = ["flanneld", "docker", "kubelet", "kube-proxy"];
+            assert!(parts.len() == 3 && services.contains(&parts[0]), "{line}");
+        }
+    }
 }
