@@ -75,6 +75,15 @@ impl Finding {
     }
 }
 
+/// Returns `findings`, or that everything is as expected if there are none.
+pub fn or_ok(findings: Vec<Finding>, id: &'static str, found: impl Into<String>) -> Vec<Finding> {
+    if findings.is_empty() {
+        vec![Finding::ok(id, found)]
+    } else {
+        findings
+    }
+}
+
 /// Returns the exit status of a check: 0 without problems, 1 for warnings if `strict`, 3 for errors.
 pub fn exit_status(findings: &[Finding], strict: bool) -> u8 {
     match findings.iter().map(|finding| finding.level).max() {

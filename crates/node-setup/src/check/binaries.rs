@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::facts::{Disk, Live};
 use crate::Service;
-use crate::finding::Finding;
+use crate::finding::{Finding, or_ok};
 use crate::model::Model;
 
 /// SELinux types that services may not execute.
@@ -63,11 +63,7 @@ fn arch(live: &Live) -> Vec<Finding> {
             )
         })
         .collect();
-    if foreign.is_empty() {
-        vec![Finding::ok("arch", name(own))]
-    } else {
-        foreign
-    }
+    or_ok(foreign, "arch", name(own))
 }
 
 /// Returns the processor in an ELF header. Scripts have none.
@@ -112,14 +108,7 @@ fn selinux(live: &Live) -> Vec<Finding> {
                     Finding::error(ID, found, "bin_t: services may not execute programs with another label", fix)
                 })
                 .collect();
-            if bad.is_empty() {
-                vec![Finding::ok(
-                    ID,
-                    "enforcing; the labels of programs are correct",
-                )]
-            } else {
-                bad
-            }
+            or_ok(bad, ID, "enforcing; the labels of programs are correct")
         }
     }
 }
@@ -130,11 +119,10 @@ fn disks(model: &Model, live: &Live) -> Vec<Finding> {
         .iter()
         .filter_map(|disk| tight(model, disk))
         .collect();
-    match (tight.is_empty(), live.disks.is_empty()) {
-        (true, true) => Vec::new(),
-        (true, false) => vec![Finding::ok("disk", "enough space")],
-        (false, _) => tight,
+    if live.disks.is_empty() {
+        return Vec::new();
     }
+    or_ok(tight, "disk", "enough space")
 }
 
 fn tight(model: &Model, disk: &Disk) -> Option<Finding> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::facts::{Facts, FileFact};
-use crate::finding::Finding;
+use crate::finding::{Finding, or_ok};
 
 const ID: &str = "conflicts";
 
@@ -121,10 +121,7 @@ pub fn judge(facts: &Facts) -> Vec<Finding> {
         .filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
     let mut findings: Vec<Finding> = there.map(finding).collect();
     findings.extend(cni(facts));
-    if findings.is_empty() {
-        findings.push(Finding::ok(ID, "no other program has set up this node"));
-    }
-    findings
+    or_ok(findings, ID, "no other program has set up this node")
 }
 
 /// Returns whether a unit is not from this program's package, which names the program in the first line.

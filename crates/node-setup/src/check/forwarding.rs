@@ -5,7 +5,7 @@ use std::path::Path;
 use super::facts::{Facts, Live};
 use super::runtime;
 use crate::Service;
-use crate::finding::Finding;
+use crate::finding::{Finding, or_ok};
 use crate::model::Model;
 use flanneld::util::env_file;
 
@@ -100,13 +100,8 @@ fn mtu(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
             "raise the interface's MTU",
         ));
     }
-    if findings.is_empty() {
-        findings.push(Finding::ok(
-            ID,
-            format!("{under} has MTU {size}, the overlay at most {most}"),
-        ));
-    }
-    findings
+    let fits = format!("{under} has MTU {size}, the overlay at most {most}");
+    or_ok(findings, ID, fits)
 }
 
 /// Returns the configured interface, or the one with the node's address, or the only one.
@@ -220,9 +215,8 @@ fn stale_chains(live: &Live) -> Vec<Finding> {
         })
     };
     let findings: Vec<Finding> = OWNERS.iter().filter_map(stale).collect();
-    match (findings.is_empty(), live.rules.is_empty()) {
-        (true, true) => Vec::new(),
-        (true, false) => vec![Finding::ok(ID, "every chain belongs to a running program")],
-        (false, _) => findings,
+    if live.rules.is_empty() {
+        return Vec::new();
     }
+    or_ok(findings, ID, "every chain belongs to a running program")
 }

@@ -11,7 +11,7 @@ use super::certs::{self, Identity};
 use super::facts::{Facts, FileFact};
 use super::os::first_line;
 use crate::Service;
-use crate::finding::Finding;
+use crate::finding::{Finding, or_ok};
 use crate::model::Model;
 
 const ID: &str = "kubeconfigs";
@@ -286,13 +286,8 @@ pub fn files(text: &str, path: &Path) -> Vec<PathBuf> {
 fn verdicts(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
     let mut findings = server(access, path);
     findings.extend(credentials(access, path, now, role));
-    if findings.is_empty() {
-        findings.push(Finding::ok(
-            ID,
-            format!("{}: the server is {}", path.display(), access.server),
-        ));
-    }
-    findings
+    let good = format!("{}: the server is {}", path.display(), access.server);
+    or_ok(findings, ID, good)
 }
 
 fn server(access: &Access, path: &Path) -> Vec<Finding> {

@@ -6,7 +6,7 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::facts::Live;
 use crate::Service;
-use crate::finding::Finding;
+use crate::finding::{Finding, or_ok};
 use crate::model::Model;
 
 /// Prefixes of interfaces that belong to the overlay or get their addresses from it.
@@ -142,13 +142,8 @@ fn overlaps(model: &Model, live: &Live) -> Vec<Finding> {
             )
         }));
     }
-    if findings.is_empty() {
-        findings.push(Finding::ok(
-            "cidr-overlap",
-            format!("{pods} and {services} are not used elsewhere"),
-        ));
-    }
-    findings
+    let unused = format!("{pods} and {services} are not used elsewhere");
+    or_ok(findings, "cidr-overlap", unused)
 }
 
 fn overlap(one: Ipv4Network, other: Ipv4Network) -> bool {
@@ -174,14 +169,11 @@ fn ports(model: &Model, live: &Live) -> Vec<Finding> {
     let taken: Vec<Finding> = wanted
         .filter_map(|(protocol, port, program)| taken(live, protocol, port, program))
         .collect();
-    if taken.is_empty() {
-        vec![Finding::ok(
-            "ports",
-            "all ports are free or used by the right program",
-        )]
-    } else {
-        taken
-    }
+    or_ok(
+        taken,
+        "ports",
+        "all ports are free or used by the right program",
+    )
 }
 
 fn taken(live: &Live, protocol: &str, port: u16, program: &str) -> Option<Finding> {
@@ -214,14 +206,7 @@ fn firewalls(live: &Live) -> Vec<Finding> {
             )
         })
         .collect();
-    if told.is_empty() {
-        vec![Finding::ok(
-            "firewall",
-            "only docker and kube-proxy manage it",
-        )]
-    } else {
-        told
-    }
+    or_ok(told, "firewall", "only docker and kube-proxy manage it")
 }
 
 /// Checks that the network manager leaves the overlay devices alone, and that units can wait for the network.

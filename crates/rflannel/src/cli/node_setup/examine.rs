@@ -109,15 +109,8 @@ fn drift(diff: &Diff) -> Vec<Finding> {
             )),
         }
     };
-    let findings: Vec<Finding> = diff.paths.iter().filter_map(told).collect();
-    if findings.is_empty() {
-        vec![Finding::ok(
-            "units",
-            "no file has been edited or would change",
-        )]
-    } else {
-        findings
-    }
+    let findings = diff.paths.iter().filter_map(told).collect();
+    finding::or_ok(findings, "units", "no file has been edited or would change")
 }
 
 /// Shows the state of files and units.
