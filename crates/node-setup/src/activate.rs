@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::Duration;
 
 use super::systemctl::{Systemctl, SystemctlError, UnitStatus, Units};
-use super::{Effect, Plan};
+use super::{Effect, Plan, command};
 
 /// Directory of units and drop-ins. systemd must reload after any change there.
 const UNITS: &str = "/etc/systemd/system";
@@ -174,12 +174,14 @@ pub fn carry_out(steps: &[Step], systemctl: &Systemctl) -> Outcome {
     for step in steps {
         let done = match step {
             Step::DaemonReload => systemctl.call(&["daemon-reload"]),
-            Step::Run(command) => {
+            Step::Run(words) => {
                 // It can be left to the operator, because it happens at the next boot anyway.
-                let left = run(command)
-                    .err()
-                    .map(|error| format!("{} (failed now: {})", error.call, error.why));
-                outcome.later.extend(left);
+                if let [program, args @ ..] = words
+                    && let Err(why) = command::run(Command::new(program).args(args))
+                {
+                    let line = words.join(" ");
+                    outcome.later.push(format!("{line} (failed now: {why})"));
+                }
                 Ok(())
             }
             Step::Enable(unit) => enable(systemctl, unit, &mut outcome.enabled),
@@ -220,30 +222,6 @@ fn start(
     systemctl.call(&["--no-block", verb, unit])?;
     started.push(unit.to_owned());
     Ok(())
-}
-
-fn run(command: &[&str]) -> Result<(), SystemctlError> {
-    let failed = |why: String| SystemctlError {
-        call: command.join(" "),
-        why,
-    };
-    let Some((program, args)) = command.split_first() else {
-        return Ok(());
-    };
-    let output = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
-        .output();
-    let output = output.map_err(|error| failed(error.to_string()))?;
-    if output.status.success() {
-        Ok(())
-    } else {
-        Err(failed(
-            String::from_utf8_lossy(&output.stderr)
-                .trim()
-                .replace('\n', "; "),
-        ))
-    }
 }
 
 /// Waits until all `units` are active, or `patience` is over. Calls `report` with the units that are not active and their states. Returns

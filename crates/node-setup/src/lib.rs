@@ -16,6 +16,7 @@ pub mod activate;
 pub mod apply;
 pub mod argv;
 pub mod check;
+mod command;
 pub mod distribution;
 pub mod etcd_config;
 pub mod explain;

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::command;
+
 const PROPERTIES: &str =
     "Id,LoadState,ActiveState,SubState,UnitFileState,NeedDaemonReload,StatusText,Result";
 
@@ -43,25 +45,10 @@ impl Systemctl {
 
     /// Calls systemctl.
     pub fn call(&self, args: &[&str]) -> Result<(), SystemctlError> {
-        let failed = |why: String| SystemctlError {
+        command::run(&mut self.command(args)).map_err(|why| SystemctlError {
             call: args.join(" "),
             why,
-        };
-        let output = self
-            .command(args)
-            .output()
-            .map_err(|error| failed(error.to_string()))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let said = String::from_utf8_lossy(&output.stderr)
-            .trim()
-            .replace('\n', "; ");
-        Err(failed(if said.is_empty() {
-            output.status.to_string()
-        } else {
-            said
-        }))
+        })
     }
 
     pub fn is_enabled(&self, unit: &str) -> bool {

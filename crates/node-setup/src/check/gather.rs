@@ -1,6 +1,5 @@
 //! Reads the facts of a host: files, the kernel, systemd, programs. Changes nothing.
 
-mod command;
 mod live;
 mod machine;
 mod ports;
@@ -12,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-pub use command::said;
+pub use crate::command::said;
 pub use live::rules;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 

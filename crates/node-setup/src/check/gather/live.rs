@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 
-use super::command::said;
 use super::machine;
 use super::ports::listeners;
 use crate::Service;
 use crate::check::facts::{Cgroup, Live};
+use crate::command::said;
 use crate::model::{Model, Runtime};
 use crate::systemctl::Systemctl;
 use flanneld::kernel::netlink::Netlink;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
-use super::command::heard;
 use crate::Service;
 use crate::check::facts::{Binary, Disk};
+use crate::command::heard;
 use crate::model::{Model, Runtime};
 
 /// Length of a program's header that names its processor.
