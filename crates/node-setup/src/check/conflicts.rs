@@ -7,98 +7,76 @@ use crate::finding::{Finding, or_ok};
 
 const ID: &str = "conflicts";
 
-/// A trace of another program, and what to do about it.
-struct Trace {
-    path: &'static str,
-    whose: &'static str,
-    fix: &'static str,
-    fatal: bool,
-}
-
-const fn trace(path: &'static str, whose: &'static str, fix: &'static str, fatal: bool) -> Trace {
-    Trace {
-        path,
-        whose,
-        fix,
-        fatal,
-    }
-}
-
-const TRACES: &[Trace] = &[
-    trace(
-        "/etc/systemd/system/kubelet.service.d/10-kubeadm.conf",
+/// Traces of another program: paths, what they are, what to do about them, and whether the node cannot work with them.
+const TRACES: &[(&[&str], &str, &str, bool)] = &[
+    (
+        &["/etc/systemd/system/kubelet.service.d/10-kubeadm.conf"],
         "kubeadm's drop-in for the kubelet",
         "run `kubeadm reset`, or leave the kubelet to kubeadm: --services",
         true,
     ),
-    trace(
-        "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+    (
+        &[
+            "/usr/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+            "/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
+        ],
         "kubeadm's drop-in for the kubelet",
         "remove the package kubeadm, or leave the kubelet to kubeadm: --services",
         true,
     ),
-    trace(
-        "/lib/systemd/system/kubelet.service.d/10-kubeadm.conf",
-        "kubeadm's drop-in for the kubelet",
-        "remove the package kubeadm, or leave the kubelet to kubeadm: --services",
-        true,
-    ),
-    trace(
-        "/var/lib/kubelet/kubeadm-flags.env",
+    (
+        &["/var/lib/kubelet/kubeadm-flags.env"],
         "a kubelet set up by kubeadm",
         "run `kubeadm reset`",
         true,
     ),
-    trace(
-        "/etc/systemd/system/k3s.service",
+    (
+        &["/etc/systemd/system/k3s.service"],
         "k3s",
         "run k3s-uninstall.sh, or use another node",
         true,
     ),
-    trace(
-        "/etc/systemd/system/k3s-agent.service",
+    (
+        &["/etc/systemd/system/k3s-agent.service"],
         "k3s",
         "run k3s-agent-uninstall.sh, or use another node",
         true,
     ),
-    trace(
-        "/usr/lib/systemd/system/flannel.service",
+    (
+        &["/usr/lib/systemd/system/flannel.service"],
         "the distribution's flannel",
         "run systemctl disable --now flannel, and remove the package",
         false,
     ),
-    trace(
-        "/usr/lib/systemd/system/flanneld.service",
+    (
+        &[
+            "/usr/lib/systemd/system/flanneld.service",
+            "/lib/systemd/system/flanneld.service",
+        ],
         "the distribution's flannel",
         "remove the package: only one daemon can manage a device",
         false,
     ),
-    trace(
-        "/lib/systemd/system/flanneld.service",
-        "the distribution's flannel",
-        "remove the package: only one daemon can manage a device",
-        false,
-    ),
-    trace(
-        "/etc/sysconfig/flanneld",
+    (
+        &["/etc/sysconfig/flanneld"],
         "settings of the distribution's flannel",
         "this file is not read: move needed settings to --flannel-options",
         false,
     ),
-    trace(
-        "/usr/lib/systemd/system/docker.service.d/flannel.conf",
+    (
+        &["/usr/lib/systemd/system/docker.service.d/flannel.conf"],
         "the distribution's drop-in for docker",
         "remove the package flannel: both set docker's network",
         false,
     ),
-    trace(
-        "/etc/systemd/system/docker.service.d/flannel.conf",
+    (
+        &["/etc/systemd/system/docker.service.d/flannel.conf"],
         "another drop-in that sets docker's network",
         "remove it",
         false,
     ),
-    trace(
-        "/run/podman",
+    (
+        &["/run/podman"],
         "podman",
         "check that its networks (10.88.0.0/16) do not overlap the cluster's",
         false,
@@ -112,14 +90,29 @@ const OUR_OLD_CNI: &str = "10-flannel.conf";
 
 /// Returns the paths that [`judge`] needs.
 pub fn paths() -> impl Iterator<Item = &'static str> {
-    TRACES.iter().map(|trace| trace.path).chain([CNI])
+    TRACES
+        .iter()
+        .flat_map(|(paths, ..)| *paths)
+        .copied()
+        .chain([CNI])
 }
 
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let there = TRACES
-        .iter()
-        .filter(|trace| is_foreign(facts.at(Path::new(trace.path))));
-    let mut findings: Vec<Finding> = there.map(finding).collect();
+    const EXPECTED: &str = "one program that sets up the node";
+    let mut findings = Vec::new();
+    for (paths, whose, fix, fatal) in TRACES {
+        let there = paths
+            .iter()
+            .filter(|path| is_foreign(facts.at(Path::new(path))));
+        findings.extend(there.map(|path| {
+            let found = format!("{path}: {whose}");
+            if *fatal {
+                Finding::error(ID, found, EXPECTED, *fix)
+            } else {
+                Finding::warning(ID, found, EXPECTED, *fix)
+            }
+        }));
+    }
     findings.extend(cni(facts));
     or_ok(findings, ID, "no other program has set up this node")
 }
@@ -133,15 +126,6 @@ fn is_foreign(fact: &FileFact) -> bool {
             .next()
             .is_some_and(|line| line.ends_with(b"(rflannel).")),
         FileFact::Directory(_) | FileFact::Unreadable(_) => true,
-    }
-}
-
-fn finding(trace: &Trace) -> Finding {
-    let found = format!("{}: {}", trace.path, trace.whose);
-    if trace.fatal {
-        Finding::error(ID, found, "one program that sets up the node", trace.fix)
-    } else {
-        Finding::warning(ID, found, "one program that sets up the node", trace.fix)
     }
 }
 
@@ -189,7 +173,7 @@ mod tests {
         assert_eq!(judge(&facts)[0].level, Level::Ok);
         facts
             .files
-            .insert(TRACES[0].path.into(), FileFact::Directory(Vec::new()));
+            .insert(TRACES[0].0[0].into(), FileFact::Directory(Vec::new()));
         let found = judge(&facts);
         assert!(
             found[0].level == Level::Error

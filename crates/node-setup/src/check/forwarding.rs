@@ -14,6 +14,8 @@ const OVERHEAD: u32 = 50;
 /// Minimum MTU that IPv6 requires.
 const SMALLEST: u32 = 1280;
 
+const OTHER_PLUGIN: &str = "left by another network plugin: reboot after you have removed it";
+
 /// Prefix of chains, the program that owns them, its units, and how to remove them.
 const OWNERS: &[(&str, &str, &[&str], &str)] = &[
     (
@@ -34,24 +36,9 @@ const OWNERS: &[(&str, &str, &[&str], &str)] = &[
         &["flanneld.service"],
         "flanneld adopts them when it starts; a reboot removes them",
     ),
-    (
-        "cali-",
-        "Calico",
-        &[],
-        "left by another network plugin: reboot after you have removed it",
-    ),
-    (
-        "CILIUM_",
-        "Cilium",
-        &[],
-        "left by another network plugin: reboot after you have removed it",
-    ),
-    (
-        "WEAVE-",
-        "Weave Net",
-        &[],
-        "left by another network plugin: reboot after you have removed it",
-    ),
+    ("cali-", "Calico", &[], OTHER_PLUGIN),
+    ("CILIUM_", "Cilium", &[], OTHER_PLUGIN),
+    ("WEAVE-", "Weave Net", &[], OTHER_PLUGIN),
 ];
 
 pub fn judge(model: &Model, facts: &Facts, live: &Live) -> Vec<Finding> {
