@@ -1,6 +1,7 @@
 //! Renders the commands that install what a node needs. They are printed and never run, so nothing is downloaded. Pure.
 
 use super::Draft;
+use crate::distribution::Distribution;
 use crate::model::{PodNetwork, Runtime};
 use crate::{Host, Model, Service};
 
@@ -8,6 +9,13 @@ use crate::{Host, Model, Service};
 const CNI_PLUGINS: &str = "v1.9.1";
 const CNI_FLANNEL: &str = "v1.9.1-flannel1";
 const CRI_DOCKERD: &str = "0.4.3";
+/// What to install where the command and the names of packages are not known.
+const UNKNOWN: Distribution = Distribution {
+    name: "this distribution",
+    install: "",
+    tools: "iproute2 iptables conntrack ebtables ethtool socat",
+    runtimes: ["docker", "containerd"],
+};
 
 pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
     let kubernetes: Vec<&str> = [Service::Kubelet, Service::KubeProxy]
@@ -30,34 +38,33 @@ pub(super) fn render(draft: &mut Draft, model: &Model, host: &Host) {
 }
 
 /// Returns the commands for packages of the distribution.
-fn packages(model: &Model, host: &Host, tools: bool) -> Vec<String> {
+fn packages(model: &Model, host: &Host, with_tools: bool) -> Vec<String> {
     let runtime = match model.runtime {
         _ if !model.has(Service::Docker) || model.is_document() => None,
         Runtime::Docker => host.docker_unit.is_none().then_some(0),
         Runtime::Containerd => (!host.containerd_unit).then_some(1),
     };
-    let names = ["docker", "containerd"];
-    let Some(distribution) = host.distribution else {
-        let runtime = runtime.and_then(|index| names.get(index)).copied();
-        let all = tools
-            .then_some("iproute2, iptables, conntrack, ebtables, ethtool, socat")
-            .into_iter()
-            .chain(runtime);
-        let all = all.collect::<Vec<_>>().join(", ");
-        return (!all.is_empty())
-            .then(|| format!("# With the package manager of this distribution: {all}."))
-            .into_iter()
-            .collect();
+    let Distribution {
+        name,
+        install,
+        tools,
+        runtimes,
+    } = host.distribution.unwrap_or(UNKNOWN);
+    let package = runtime.and_then(|index| runtimes.get(index).copied());
+    let mut all: Vec<&str> = if with_tools {
+        tools.split(' ').collect()
+    } else {
+        Vec::new()
     };
-    let (name, install) = distribution.install();
-    let package = runtime.and_then(|index| distribution.runtimes().get(index).copied());
-    let all: Vec<&str> = tools
-        .then_some(distribution.tools())
-        .into_iter()
-        .chain(package)
-        .collect();
+    all.extend(package);
     if all.is_empty() {
         return Vec::new();
+    }
+    if host.distribution.is_none() {
+        return vec![format!(
+            "# With the package manager of {name}: {}.",
+            all.join(", ")
+        )];
     }
     let mut lines = vec![format!("# From {name}:")];
     if package.is_some_and(|package| ["docker-ce", "containerd.io"].contains(&package)) {
