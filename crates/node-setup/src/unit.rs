@@ -4,6 +4,7 @@ use std::fmt;
 
 /// A unit file, line by line. Parsing and writing preserves the text.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[must_use]
 pub struct Unit {
     lines: Vec<Line>,
 }
@@ -59,7 +60,6 @@ impl Unit {
 
     /// Puts `values` in place of the first setting with that key, or at the end of the section. Removes previous settings with
     /// the comment lines directly above them.
-    #[must_use]
     pub fn with(self, section: &str, key: &str, values: &[String]) -> Self {
         let place = self.place(section, key);
         let mut out: Vec<Line> = Vec::new();
@@ -87,7 +87,6 @@ impl Unit {
     }
 
     /// Replaces the values of a key one by one and keeps the comments above them.
-    #[must_use]
     pub fn set(mut self, section: &str, key: &str, values: &[String]) -> Self {
         let mut current = "";
         let mut values = values.iter();
@@ -123,7 +122,6 @@ impl Unit {
     }
 
     /// Adds settings with that key and a comment before the existing ones and their comment.
-    #[must_use]
     pub fn insert(mut self, section: &str, key: &str, comment: &str, values: &[String]) -> Self {
         let Some(first) = self.place(section, key) else {
             return self;
@@ -142,7 +140,6 @@ impl Unit {
     }
 
     /// Adds a value after the existing ones.
-    #[must_use]
     pub fn and(self, section: &str, key: &str, value: &str) -> Self {
         let mut values = self.values(section, key);
         values.push(value.to_owned());
@@ -167,7 +164,6 @@ impl Unit {
     }
 
     /// Replaces the comment above the first section.
-    #[must_use]
     pub fn under(mut self, head: &str) -> Self {
         let start = self
             .lines
