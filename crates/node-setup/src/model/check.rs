@@ -8,7 +8,7 @@ use super::addresses::{cidr, domain, interface, needed, node_name, path, unicast
 use super::{
     Dirs, Engine, Etcd, Flannel, Kube, Model, Node, PodNetwork, Release, Runtime, Style, defaults,
 };
-use crate::settings::{SETTINGS, Settings};
+use crate::settings::{SETTINGS, Setting, Settings};
 use crate::versions::KubeVersion;
 use crate::{Error, Service, argv};
 use flanneld::backend;
@@ -18,24 +18,16 @@ use flanneld::subnet::net_config::NetworkConfig;
 pub(super) fn read(settings: Settings) -> Result<Model, Error> {
     texts(&settings)?;
     Ok(Model {
-        style: choose(
-            &settings,
-            "style",
-            &[
-                ("document", Style::Document),
-                ("recommended", Style::Recommended),
-            ],
-        )?,
+        style: match needed(&settings, "style")? {
+            "document" => Style::Document,
+            _ => Style::Recommended,
+        },
         kubernetes: defaults::version(&settings)?,
         services: services(&settings)?,
-        runtime: choose(
-            &settings,
-            "runtime",
-            &[
-                ("docker", Runtime::Docker),
-                ("containerd", Runtime::Containerd),
-            ],
-        )?,
+        runtime: match needed(&settings, "runtime")? {
+            "docker" => Runtime::Docker,
+            _ => Runtime::Containerd,
+        },
         docker: release(&settings, "docker-version")?,
         docker_patch: settings.text("docker-version").and_then(patch),
         containerd: release(&settings, "containerd-version")?,
@@ -46,11 +38,10 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
                     .map_err(|why: String| Error::setting("systemd-version", why))
             })
             .transpose()?,
-        pod_network: choose(
-            &settings,
-            "pod-network",
-            &[("bip", PodNetwork::Bip), ("cni", PodNetwork::Cni)],
-        )?,
+        pod_network: match needed(&settings, "pod-network")? {
+            "bip" => PodNetwork::Bip,
+            _ => PodNetwork::Cni,
+        },
         dirs: Dirs {
             bin: path(&settings, "bin-dir")?,
             kubernetes: path(&settings, "kubernetes-dir")?,
@@ -82,30 +73,22 @@ pub(super) fn read(settings: Settings) -> Result<Model, Error> {
     })
 }
 
-/// Rejects text that no file can contain.
+/// Rejects text that no file can contain, and words that are not among those of the setting.
 fn texts(settings: &Settings) -> Result<(), Error> {
-    for setting in SETTINGS {
-        let all = settings
-            .text(setting.name)
+    for Setting { name, words, .. } in SETTINGS {
+        let text = settings.text(name);
+        for text in text
             .into_iter()
-            .chain(settings.list(setting.name).iter().map(String::as_str));
-        for text in all {
-            argv::check_text(text).map_err(|why| Error::setting(setting.name, why))?;
+            .chain(settings.list(name).iter().map(String::as_str))
+        {
+            argv::check_text(text).map_err(|why| Error::setting(name, why))?;
+        }
+        if let Some(text) = text.filter(|text| !words.is_empty() && !words.contains(text)) {
+            let why = format!("{text:?} is not one of {}", words.join(", "));
+            return Err(Error::setting(name, why));
         }
     }
     Ok(())
-}
-
-fn choose<T: Copy>(settings: &Settings, name: &str, words: &[(&str, T)]) -> Result<T, Error> {
-    let text = needed(settings, name)?;
-    let found = words
-        .iter()
-        .find(|(word, _)| *word == text)
-        .map(|(_, value)| *value);
-    found.ok_or_else(|| {
-        let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-        Error::setting(name, format!("{text:?} is not one of {}", words.join(", ")))
-    })
 }
 
 fn services(settings: &Settings) -> Result<Vec<Service>, Error> {
@@ -278,20 +261,14 @@ fn downloads(settings: &Settings) -> Result<Option<u32>, Error> {
 }
 
 fn kube(settings: &Settings) -> Result<Kube, Error> {
-    let word = |name: &str, words: &[&str]| {
-        let pairs: Vec<(&str, ())> = words.iter().map(|word| (*word, ())).collect();
-        let text = settings.text(name).map(str::to_owned);
-        text.map(|text| choose(settings, name, &pairs).map(|()| text))
-            .transpose()
-    };
     Ok(Kube {
-        cgroup_driver: word("cgroup-driver", &["systemd", "cgroupfs"])?,
+        cgroup_driver: settings.text("cgroup-driver").map(str::to_owned),
         pause_image: needed(settings, "pause-image")?.to_owned(),
         secure: settings.switch("secure-kubelet"),
         client_ca: path(settings, "client-ca-file")?,
         server_tls: settings.switch("server-tls-bootstrap"),
         bootstrap_user: needed(settings, "bootstrap-user")?.to_owned(),
-        proxy_mode: word("proxy-mode", &["iptables", "nftables", "ipvs"])?,
+        proxy_mode: settings.text("proxy-mode").map(str::to_owned),
     })
 }
 
@@ -488,23 +465,14 @@ fn releases(model: &Model) -> Result<(), Error> {
         );
         return wrong("server-tls-bootstrap", why);
     }
-    if model.kube.proxy_mode.as_deref() == Some("ipvs") && kubernetes < KubeVersion::IPVS {
-        return wrong(
-            "proxy-mode",
-            format!(
-                "kube-proxy has ipvs since {}: use iptables",
-                KubeVersion::IPVS
-            ),
-        );
-    }
-    if model.kube.proxy_mode.as_deref() == Some("nftables") && kubernetes < KubeVersion::NFTABLES {
-        return wrong(
-            "proxy-mode",
-            format!(
-                "kube-proxy has nftables since {}: use iptables",
-                KubeVersion::NFTABLES
-            ),
-        );
+    for (mode, since) in [
+        ("ipvs", KubeVersion::IPVS),
+        ("nftables", KubeVersion::NFTABLES),
+    ] {
+        if model.kube.proxy_mode.as_deref() == Some(mode) && kubernetes < since {
+            let why = format!("kube-proxy has {mode} since {since}: use iptables");
+            return wrong("proxy-mode", why);
+        }
     }
     Ok(())
 }
