@@ -137,13 +137,16 @@ impl Root {
         Ok((self.directory(parent)?, Path::new(name)))
     }
 
+    /// Opens the directory at `path` itself, to list, lock, or flush it: `doing`.
+    pub fn opened(&self, path: &Path, doing: &'static str) -> Result<OwnedFd, FsError> {
+        let directory = self.directory(path)?;
+        fs::openat(&directory, ".", LIST, Mode::empty()).map_err(failed(path, doing))
+    }
+
     fn sync(&self, path: &Path) -> Result<(), FsError> {
+        const DOING: &str = "flush to disk";
         let parent = path.parent().unwrap_or(Path::new("/"));
-        let directory = self.directory(parent)?;
-        let opened = fs::openat(&directory, ".", LIST, Mode::empty());
-        opened
-            .and_then(fs::fsync)
-            .map_err(failed(parent, "flush to disk"))
+        fs::fsync(self.opened(parent, DOING)?).map_err(failed(parent, DOING))
     }
 }
 
@@ -234,11 +237,10 @@ impl Fs for Root {
     }
 
     fn names(&self, path: &Path) -> Result<Vec<String>, FsError> {
-        let Some(directory) = there(self.directory(path))? else {
+        let Some(directory) = there(self.opened(path, "list"))? else {
             return Ok(Vec::new());
         };
-        let entries = fs::openat(&directory, ".", LIST, Mode::empty()).and_then(fs::Dir::new);
-        let entries = entries.map_err(failed(path, "list"))?;
+        let entries = fs::Dir::new(directory).map_err(failed(path, "list"))?;
         let names: Result<Vec<String>, Errno> = entries
             .map(|entry| entry.map(|entry| entry.file_name().to_string_lossy().into_owned()))
             .filter(|name| !matches!(name.as_deref(), Ok("." | "..")))
@@ -248,7 +250,7 @@ impl Fs for Root {
 }
 
 /// Returns `None` if a directory of the path is missing.
-fn there<P>(place: Result<P, FsError>) -> Result<Option<P>, FsError> {
+pub(super) fn there<P>(place: Result<P, FsError>) -> Result<Option<P>, FsError> {
     match place {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
         place => place.map(Some),

@@ -4,10 +4,10 @@ use std::io::ErrorKind;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{self, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, FlockOperation};
 use rustix::io::Errno;
 
-use super::filesystem::{FsError, Root};
+use super::filesystem::{FsError, Root, there};
 use super::store::{STATE, Store};
 
 /// Runs that begin and end at the same time create and remove the directory concurrently.
@@ -81,15 +81,7 @@ impl Drop for Lock<'_> {
 
 /// Opens the directory. Returns `None` if it has just been removed.
 fn open(root: &Root) -> Result<Option<OwnedFd>, FsError> {
-    let parent = match root.directory(Path::new(STATE)) {
-        Err(error) if error.source.kind() == ErrorKind::NotFound => return Ok(None),
-        parent => parent?,
-    };
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    match fs::openat(&parent, ".", flags, Mode::empty()) {
-        Err(Errno::NOENT) => Ok(None),
-        opened => opened.map(Some).map_err(|errno| failed("open", errno)),
-    }
+    there(root.opened(Path::new(STATE), "open"))
 }
 
 fn is_there(root: &Root, held: &OwnedFd) -> Result<bool, FsError> {
