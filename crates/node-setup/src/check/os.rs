@@ -12,6 +12,9 @@ const NO_CGROUP_V1: KubeVersion = KubeVersion(35);
 const NO_SWAP: KubeVersion = KubeVersion(8);
 /// First release of Docker Engine that supports control groups version 2.
 const DOCKER_ON_CGROUP_V2: (u16, u16) = (20, 10);
+/// Programs that kubelet and kube-proxy call, always and for some features.
+pub(super) const NEEDED_TOOLS: &[&str] = &["ip", "iptables", "mount", "nsenter", "conntrack"];
+pub(super) const HANDY_TOOLS: &[&str] = &["ebtables", "ethtool", "socat", "tc"];
 
 pub fn judge(model: &Model, live: &Live) -> Vec<Finding> {
     let mut findings = vec![
@@ -207,8 +210,6 @@ fn cgroup(model: &Model, live: &Live) -> Vec<Finding> {
 }
 
 fn tools(model: &Model, live: &Live) -> Option<Finding> {
-    const NEEDED: &[&str] = &["ip", "iptables", "mount", "nsenter", "conntrack"];
-    const HANDY: &[&str] = &["ebtables", "ethtool", "socat", "tc"];
     if !model.has(Service::Kubelet) && !model.has(Service::KubeProxy) {
         return None;
     }
@@ -219,7 +220,7 @@ fn tools(model: &Model, live: &Live) -> Option<Finding> {
             .map(ToString::to_string)
             .collect()
     };
-    let (needed, handy) = (missing(NEEDED), missing(HANDY));
+    let (needed, handy) = (missing(NEEDED_TOOLS), missing(HANDY_TOOLS));
     Some(match (needed.is_empty(), handy.is_empty()) {
         (true, true) => Finding::ok(
             "tools",

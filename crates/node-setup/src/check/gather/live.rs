@@ -11,6 +11,7 @@ use super::machine;
 use super::ports::listeners;
 use crate::Service;
 use crate::check::facts::{Cgroup, Live};
+use crate::check::os;
 use crate::command::said;
 use crate::model::{Model, Runtime};
 use crate::systemctl::Systemctl;
@@ -19,17 +20,6 @@ use flanneld::kernel::{Kernel, Query};
 
 const SYSCTLS: &[&str] = &["net.ipv4.ip_forward", "net.bridge.bridge-nf-call-iptables"];
 const MODULES: &[&str] = &["vxlan", "br_netfilter", "overlay"];
-const TOOLS: &[&str] = &[
-    "ip",
-    "iptables",
-    "mount",
-    "nsenter",
-    "conntrack",
-    "ebtables",
-    "ethtool",
-    "socat",
-    "tc",
-];
 const UNITS: &[&str] = &[
     "firewalld.service",
     "ufw.service",
@@ -55,11 +45,6 @@ pub(super) fn read(model: &Model) -> Live {
             .trim()
             .to_owned()
     };
-    let Network {
-        addresses,
-        links,
-        default_route,
-    } = network();
     let programs = programs(model);
     Live {
         user: rustix::process::getuid().as_raw(),
@@ -76,9 +61,7 @@ pub(super) fn read(model: &Model) -> Live {
             .filter_map(|line| Some(line.split_whitespace().next()?.to_owned()))
             .collect(),
         hostname: text("/proc/sys/kernel/hostname"),
-        addresses,
         routes: routes(&text("/proc/net/route")),
-        default_route,
         listeners: listeners(),
         units: Systemctl::live().show(UNITS),
         sysctls: sysctls(),
@@ -89,10 +72,11 @@ pub(super) fn read(model: &Model) -> Live {
         disks: machine::disks(model),
         verified: machine::verified(model),
         programs,
-        tools: TOOLS
-            .iter()
+        tools: [os::NEEDED_TOOLS, os::HANDY_TOOLS]
+            .concat()
+            .into_iter()
             .filter(|tool| on_path(tool).is_some())
-            .map(ToString::to_string)
+            .map(str::to_owned)
             .collect(),
         synchronised: said(
             "timedatectl",
@@ -100,18 +84,12 @@ pub(super) fn read(model: &Model) -> Live {
         )
         .map(|answer| answer == "yes"),
         rules: rules(),
-        links,
+        ..network()
     }
 }
 
-/// Interfaces, addresses, and routes of the kernel.
-struct Network {
-    addresses: Vec<(String, IpNetwork)>,
-    links: Vec<(String, u32)>,
-    default_route: bool,
-}
-
-fn network() -> Network {
+/// Reads the interfaces, their addresses, and whether there is a default route, from the kernel.
+fn network() -> Live {
     let asked = Query {
         default_routes: true,
         ..Query::default()
@@ -120,10 +98,9 @@ fn network() -> Network {
         .ok()
         .and_then(|mut kernel| kernel.facts(&asked).ok())
     else {
-        return Network {
-            addresses: Vec::new(),
-            links: Vec::new(),
+        return Live {
             default_route: true,
+            ..Live::default()
         };
     };
     let named = facts.addrs.iter().filter_map(|addr| {
@@ -133,7 +110,7 @@ fn network() -> Network {
             IpNetwork::new(addr.ip, addr.prefix_len).ok()?,
         ))
     });
-    Network {
+    Live {
         addresses: named.collect(),
         links: facts
             .links
@@ -141,6 +118,7 @@ fn network() -> Network {
             .map(|link| (link.name.clone(), link.mtu))
             .collect(),
         default_route: !facts.default_links.is_empty(),
+        ..Live::default()
     }
 }
 
