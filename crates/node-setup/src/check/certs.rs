@@ -19,13 +19,9 @@ const SOON: u64 = 30 * 86_400;
 pub struct Identity {
     /// Common name of the subject.
     pub name: String,
-    /// Organizations of the subject.
-    pub groups: Vec<String>,
     pub server_names: Vec<String>,
     /// Whether it is valid for servers, too.
     pub is_server: bool,
-    /// Expiry, in seconds since 1970.
-    pub ends: u64,
 }
 
 /// A fault of a certificate.
@@ -260,18 +256,12 @@ fn identity(certificate: &X509Certificate<'_>) -> Identity {
             .next()
             .map(text)
             .unwrap_or_default(),
-        groups: certificate
-            .subject()
-            .iter_organization()
-            .map(text)
-            .collect(),
         server_names: names
             .iter()
             .flat_map(|names| &names.value.general_names)
             .filter_map(dns)
             .collect(),
         is_server: usage.is_some_and(|usage| usage.value.server_auth),
-        ends: lifetime(certificate).1,
     }
 }
 
@@ -322,9 +312,6 @@ mod tests {
         params
             .distinguished_name
             .push(DnType::CommonName, "kubernetes");
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "k8s");
         (params.not_before, params.not_after) = (day!(days.0), day!(days.1));
         let key = KeyPair::generate().unwrap();
         (
@@ -388,10 +375,7 @@ mod tests {
         let ca = issuer("ca");
         let (pem, _) = leaf(&ca, (-1, 300), ExtendedKeyUsagePurpose::ServerAuth);
         let identity = client(pem.as_bytes(), None, &[], NOW).0.unwrap();
-        assert_eq!(
-            (identity.name.as_str(), identity.groups.as_slice()),
-            ("kubernetes", &["k8s".to_owned()][..])
-        );
+        assert!(identity.name == "kubernetes");
         assert!(identity.is_server && identity.server_names == ["kubernetes.default"]);
     }
 }

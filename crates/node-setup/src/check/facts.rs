@@ -1,7 +1,6 @@
 //! Facts about a host. Pure.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
@@ -145,9 +144,5 @@ impl Facts {
 impl Live {
     pub fn unit(&self, name: &str) -> UnitStatus {
         self.units.get(name).cloned().unwrap_or_default()
-    }
-
-    pub fn has_address(&self, address: IpAddr) -> bool {
-        self.addresses.iter().any(|(_, own)| own.ip() == address)
     }
 }

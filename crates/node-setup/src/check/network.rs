@@ -1,7 +1,5 @@
 //! Checks addresses, networks, ports, and firewalls. Pure.
 
-use std::net::IpAddr;
-
 use ipnetwork::{IpNetwork, Ipv4Network};
 
 use super::facts::Live;
@@ -244,9 +242,4 @@ fn managers(live: &Live) -> Vec<Finding> {
         ));
     }
     findings
-}
-
-/// Returns whether an address can be that of a node.
-pub fn is_outside(ip: IpAddr) -> bool {
-    !ip.is_loopback() && !ip.is_unspecified() && !ip.is_multicast()
 }
