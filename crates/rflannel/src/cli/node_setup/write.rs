@@ -308,36 +308,20 @@ fn print_report(matches: &ArgMatches, report: &Report, outcome: &Outcome) -> Don
     let mut text: String = changed
         .map(|(path, fate)| format!("{:9} {}\n", fate.word(), path.display()))
         .collect();
-    text.extend(report.kept.iter().map(|path| {
-        format!(
-            "{:9} {}: it was edited; --force removes it\n",
-            "kept",
+    for path in &report.kept {
+        text += &format!(
+            "kept      {}: it was edited; --force removes it\n",
             path.display()
-        )
-    }));
-    text.extend(
-        outcome
-            .enabled
-            .iter()
-            .map(|unit| format!("{:9} {unit}\n", "enabled")),
-    );
-    text.extend(
-        outcome
-            .started
-            .iter()
-            .map(|unit| format!("{:9} {unit}\n", "started")),
-    );
-    text += &format!(
-        "{} of {} paths changed\n",
-        report.changed().count(),
-        report.fates.len()
-    );
-    text.extend(
-        outcome
-            .later
-            .iter()
-            .map(|command| format!("run later: {command}\n")),
-    );
+        );
+    }
+    for (word, units) in [("enabled", &outcome.enabled), ("started", &outcome.started)] {
+        text.extend(units.iter().map(|unit| format!("{word:9} {unit}\n")));
+    }
+    let (changed, all) = (report.changed().count(), report.fates.len());
+    text += &format!("{changed} of {all} paths changed\n");
+    for command in &outcome.later {
+        text += &format!("run later: {command}\n");
+    }
     say(&text)
 }
 
