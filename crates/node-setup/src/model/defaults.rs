@@ -13,7 +13,7 @@ pub(super) fn complete(mut given: Settings) -> Result<Settings, Error> {
     given.fill("style", "recommended");
     let document = given.text("style") == Some("document");
     let newest = KubeVersion::NEWEST.to_string();
-    given.fill("kubernetes-version", if document { "1.6" } else { &newest });
+    given.fill("kubernetes-version", either(document, "1.6", &newest));
     let version = version(&given)?;
     programs(&mut given, document, version);
     places(&mut given, document);
@@ -29,40 +29,27 @@ pub(super) fn version(settings: &Settings) -> Result<KubeVersion, Error> {
         .map_err(|why: String| Error::setting("kubernetes-version", why))
 }
 
+/// Returns one of two defaults, mostly that of style document or of style recommended.
+const fn either<'a>(first: bool, one: &'a str, other: &'a str) -> &'a str {
+    if first { one } else { other }
+}
+
 fn programs(given: &mut Settings, document: bool, version: KubeVersion) {
     let shim = version < KubeVersion::NO_DOCKERSHIM;
     given.fill("services", ["flanneld", "docker", "kubelet", "kube-proxy"]);
-    given.fill(
-        "runtime",
-        if shim || document {
-            "docker"
-        } else {
-            "containerd"
-        },
-    );
+    let prefers_docker = shim || document;
+    given.fill("runtime", either(prefers_docker, "docker", "containerd"));
     let docker = given.text("runtime") == Some("docker");
     if document {
         given.fill("docker-version", "17.04");
     }
-    given.fill(
-        "pod-network",
-        if docker && (shim || document) {
-            "bip"
-        } else {
-            "cni"
-        },
-    );
+    let on_bridge = docker && prefers_docker;
+    given.fill("pod-network", either(on_bridge, "bip", "cni"));
 }
 
 fn places(given: &mut Settings, document: bool) {
-    given.fill(
-        "bin-dir",
-        if document {
-            "/root/local/bin"
-        } else {
-            "/usr/local/bin"
-        },
-    );
+    let programs = either(document, "/root/local/bin", "/usr/local/bin");
+    given.fill("bin-dir", programs);
     given.fill("kubernetes-dir", "/etc/kubernetes");
     let kubernetes = given.text("kubernetes-dir").unwrap_or_default();
     given.fill(
@@ -82,14 +69,8 @@ fn addresses(given: &mut Settings, document: bool) -> Result<(), Error> {
         "cluster-dns",
         services.nth(2).map(|ip| ip.to_string()).unwrap_or_default(),
     );
-    given.fill(
-        "cluster-domain",
-        if document {
-            "cluster.local."
-        } else {
-            "cluster.local"
-        },
-    );
+    let domain = either(document, "cluster.local.", "cluster.local");
+    given.fill("cluster-domain", domain);
     let pods = addresses::cidr(given, "pod-cidr")?;
     let backend = given.text("backend").unwrap_or("vxlan");
     let config = format!(
@@ -125,14 +106,8 @@ fn options(given: &mut Settings, document: bool, version: KubeVersion) {
     given.fill("secure-kubelet", !document);
     given.fill("server-tls-bootstrap", false);
     given.fill("bootstrap-user", "kubelet-bootstrap");
-    given.fill(
-        "pause-image",
-        if document {
-            DOCUMENT_PAUSE
-        } else {
-            pause_image(version)
-        },
-    );
+    let pause = either(document, DOCUMENT_PAUSE, pause_image(version));
+    given.fill("pause-image", pause);
     if document {
         if given.text("iface").is_none() {
             given.fill("flannel-options", ["-iface=eth0"]);
