@@ -9,6 +9,8 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
+pub(crate) use addresses::is_dns_name;
+
 use super::settings::Settings;
 use super::versions::{KubeVersion, SystemdVersion};
 use super::{Error, Service};

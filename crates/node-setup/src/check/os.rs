@@ -3,7 +3,7 @@
 use super::facts::{Cgroup, Live};
 use crate::Service;
 use crate::finding::Finding;
-use crate::model::{Model, Runtime};
+use crate::model::{Model, Runtime, is_dns_name};
 use crate::versions::KubeVersion;
 
 /// First release that refuses control groups version 1 by default.
@@ -134,16 +134,7 @@ fn hostname(model: &Model, live: &Live) -> Finding {
         .node
         .as_ref()
         .map_or(live.hostname.as_str(), |node| node.name.as_str());
-    let label = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if is_dns_name(name) {
         Finding::ok("hostname", format!("the node name is {name}"))
     } else {
         Finding::error(

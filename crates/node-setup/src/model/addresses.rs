@@ -75,30 +75,32 @@ pub(super) fn node_name(settings: &Settings) -> Result<String, Error> {
     if name.len() > NODE {
         return wrong(format!("is longer than {NODE} characters"));
     }
-    let label = |label: &str| {
-        let inside = label
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-        inside && !label.is_empty() && !label.starts_with('-') && !label.ends_with('-')
-    };
-    if name.split('.').all(label) {
+    if is_dns_name(name) {
         Ok(name.to_owned())
     } else {
         wrong("is not a valid node name: use a-z, 0-9, and -, with dots between parts".into())
     }
 }
 
+/// Returns whether `name` is a DNS name in lower case.
+pub(crate) fn is_dns_name(name: &str) -> bool {
+    let is_end = |label: &str| label.starts_with('-') || label.ends_with('-');
+    name.len() <= 253
+        && name
+            .split('.')
+            .all(|label| is_label(label) && !is_end(label))
+}
+
+fn is_label(label: &str) -> bool {
+    let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&label.len()) && label.bytes().all(is_inside)
+}
+
 /// Parses a domain of services; a trailing dot is kept.
 pub(super) fn domain(settings: &Settings) -> Result<String, Error> {
     let domain = needed(settings, "cluster-domain")?;
     let name = domain.strip_suffix('.').unwrap_or(domain);
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
-    };
-    if name.split('.').all(label) && name.len() <= 253 {
+    if name.split('.').all(is_label) && name.len() <= 253 {
         Ok(domain.to_owned())
     } else {
         Err(Error::setting(
