@@ -4,8 +4,6 @@
 //! specifiers, and `$` when the program is started. [`decode`] checks every line of [`encode`] before
 //! it is used.
 
-use std::fmt::Write as _;
-
 /// Maximum length of an argument in bytes. A unit allows a megabyte, but no node needs that.
 const LONGEST: usize = 16 * 1024;
 /// Characters that need no quotes, besides letters and digits.
@@ -95,19 +93,11 @@ pub fn quote(text: &str) -> String {
     }
     let mut out = String::from("\"");
     for char in text.chars() {
-        let twice = matches!(char, '%' | '$');
-        let escaped = matches!(char, '"' | '\\');
-        let _ = write!(
-            out,
-            "{}{char}",
-            if twice {
-                char.into()
-            } else if escaped {
-                "\\".into()
-            } else {
-                String::new()
-            }
-        );
+        match char {
+            '%' | '$' => out.extend([char, char]),
+            '"' | '\\' => out.extend(['\\', char]),
+            _ => out.push(char),
+        }
     }
     out + "\""
 }
@@ -179,20 +169,19 @@ fn unescape(chars: &mut Chars<'_>, word: &mut String) {
 }
 
 fn simple(char: char) -> Option<char> {
-    let pairs = [
-        ('a', '\x07'),
-        ('b', '\x08'),
-        ('f', '\x0c'),
-        ('n', '\n'),
-        ('r', '\r'),
-        ('t', '\t'),
-        ('v', '\x0b'),
-    ];
-    let same = ['\\', '"', '\'', ';'].contains(&char).then_some(char);
-    same.or((char == 's').then_some(' ')).or(pairs
-        .into_iter()
-        .find(|(name, _)| *name == char)
-        .map(|(_, c)| c))
+    let simple = match char {
+        'a' => '\x07',
+        'b' => '\x08',
+        'f' => '\x0c',
+        'n' => '\n',
+        'r' => '\r',
+        's' => ' ',
+        't' => '\t',
+        'v' => '\x0b',
+        '\\' | '"' | '\'' | ';' => char,
+        _ => return None,
+    };
+    Some(simple)
 }
 
 fn octal(chars: &mut Chars<'_>, first: char) -> Option<char> {
