@@ -11,6 +11,8 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
+use crate::finding::Finding;
+
 /// A certificate that expires within this time is reported, in seconds.
 const SOON: u64 = 30 * 86_400;
 
@@ -39,6 +41,16 @@ impl Fault {
             found: found.into(),
             fix,
             is_future: false,
+        }
+    }
+
+    /// Returns the fault as a finding about `what`.
+    pub fn finding(&self, id: &'static str, what: &str, expected: &str) -> Finding {
+        let found = format!("{what}: {}", self.found);
+        if self.is_future {
+            Finding::warning(id, found, "valid for at least 30 days", self.fix)
+        } else {
+            Finding::error(id, found, expected, self.fix)
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::finding::{Finding, or_ok};
 use crate::model::Model;
 
 const ID: &str = "kubeconfigs";
+const EXPECTED: &str = "a valid kubeconfig";
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -162,23 +163,17 @@ fn read(text: &str, path: &Path, facts: &Facts) -> Result<Access, Wrong> {
             .and_then(serde_json::Value::as_str)
             .unwrap_or_default()
     };
+    let missing = |kind: &str, fix| {
+        let name = name(kind);
+        (
+            format!("the {kind} {name:?} does not exist in the file"),
+            fix,
+        )
+    };
     let cluster = find(&file.clusters, name("cluster")).and_then(|named| named.cluster.as_ref());
-    let cluster = cluster.ok_or_else(|| {
-        (
-            format!(
-                "the cluster {:?} does not exist in the file",
-                name("cluster")
-            ),
-            "kubectl config set-cluster",
-        )
-    })?;
+    let cluster = cluster.ok_or_else(|| missing("cluster", "kubectl config set-cluster"))?;
     let user = find(&file.users, name("user")).and_then(|named| named.user.as_ref());
-    let user = user.ok_or_else(|| {
-        (
-            format!("the user {:?} does not exist in the file", name("user")),
-            "kubectl config set-credentials",
-        )
-    })?;
+    let user = user.ok_or_else(|| missing("user", "kubectl config set-credentials"))?;
     let material = |data: &Option<String>, file: &Option<PathBuf>| {
         material(data.as_deref(), file.as_deref(), path, facts)
     };
@@ -396,18 +391,8 @@ fn client(
         )];
     }
     let (identity, fault) = certs::client(certificate, access.key.as_deref(), &authority, now);
-    let fault = fault.map(|fault| {
-        if fault.is_future {
-            Finding::warning(
-                ID,
-                format!("{}: certificate: {}", path.display(), fault.found),
-                "valid for at least 30 days",
-                fault.fix,
-            )
-        } else {
-            error(path, &format!("certificate: {}", fault.found), fault.fix)
-        }
-    });
+    let what = format!("{}: certificate", path.display());
+    let fault = fault.map(|fault| fault.finding(ID, &what, EXPECTED));
     fault
         .into_iter()
         .chain(identity.and_then(|identity| wrong_name(&identity, path, role)))
@@ -441,10 +426,5 @@ fn wrong_name(identity: &Identity, path: &Path, role: Role<'_>) -> Option<Findin
 }
 
 fn error(path: &Path, found: &str, fix: &str) -> Finding {
-    Finding::error(
-        ID,
-        format!("{}: {found}", path.display()),
-        "a valid kubeconfig",
-        fix,
-    )
+    Finding::error(ID, format!("{}: {found}", path.display()), EXPECTED, fix)
 }

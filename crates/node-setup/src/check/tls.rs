@@ -75,12 +75,7 @@ fn pair(path: &Path, identity: Option<&Identity>, fault: Option<&Fault>) -> Vec<
 }
 
 fn told(path: &Path, fault: &Fault) -> Finding {
-    let found = format!("{}: {}", path.display(), fault.found);
-    if fault.is_future {
-        Finding::warning(ID, found, "valid for at least 30 days", fault.fix)
-    } else {
-        Finding::error(ID, found, "a valid certificate", fault.fix)
-    }
+    fault.finding(ID, &path.display().to_string(), "a valid certificate")
 }
 
 fn bytes<'a>(facts: &'a Facts, path: &Path, findings: &mut Vec<Finding>) -> Option<&'a [u8]> {
