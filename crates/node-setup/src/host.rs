@@ -25,6 +25,16 @@ const LARGEST_PROGRAM: u64 = 32 << 20;
 
 const OS_RELEASE: &str = "/etc/os-release";
 
+/// Where programs are looked for.
+pub(crate) const SEARCH_PATH: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
+
 pub const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 pub const CONTAINERD_CONFIG: &str = "/etc/containerd/config.toml";
 

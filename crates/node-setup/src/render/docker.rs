@@ -7,7 +7,7 @@ use super::flanneld::{DOCKER_KEY, DOCKER_OPTIONS};
 use super::shipped::{self, DOCKER_DROP_IN};
 use super::{Draft, command, daemon_json, document};
 use crate::argv::{Word, decode, quote};
-use crate::host::DAEMON_JSON;
+use crate::host::{DAEMON_JSON, SEARCH_PATH};
 use crate::model::Release;
 use crate::unit::Unit;
 use crate::{Effect, Error, FileKind, Host, Model, Service};
@@ -122,19 +122,19 @@ fn with_options(own: &str, model: &Model) -> String {
 
 /// Returns a unit for a host without a package, with binaries unpacked by hand.
 fn whole_unit(model: &Model) -> Result<Unit, Error> {
-    let mut words = Vec::new();
+    let (mut words, mut flanneld) = (Vec::new(), "");
     if model.on_docker_bridge() {
+        words.extend(has_flag(model).then(|| "--allow-direct-routing".into()));
         words.push(Word::Variable(DOCKER_KEY.into()));
-    }
-    if model.on_docker_bridge() && has_flag(model) {
-        words.insert(0, "--allow-direct-routing".into());
+        flanneld = " flanneld.service";
     }
     let start = command(&model.program("dockerd"), &words)?;
     let path = quote(&search_path(model));
     let text = format!(
         "# Docker Engine, installed without a package. `rflannel node-setup explain docker.service` explains this unit.\n\n\
          [Unit]\nDescription=Docker Application Container Engine\nDocumentation=https://docs.docker.com\n\
-         Wants=network-online.target\nAfter=network-online.target nss-lookup.target firewalld.service\n\n\
+         Wants=network-online.target{flanneld}\n\
+         After=network-online.target nss-lookup.target firewalld.service{flanneld}\n\n\
          # No sandbox: it would hide the host's mounts from container volumes.\n\
          [Service]\nType=notify\n# dockerd starts docker-proxy, containerd, and runc by name.\nEnvironment={path}\n\
          ExecStart={start}\nExecReload=/bin/kill -s HUP $MAINPID\nTimeoutStartSec=0\nRestart=always\nRestartSec=5\n\
@@ -146,16 +146,6 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
         return Ok(unit);
     }
     let unit = unit
-        .with(
-            "Unit",
-            "Wants",
-            &["network-online.target flanneld.service".into()],
-        )
-        .with(
-            "Unit",
-            "After",
-            &["network-online.target nss-lookup.target firewalld.service flanneld.service".into()],
-        )
         .with("Unit", "StartLimitIntervalSec", &["0".into()])
         .with("Service", "EnvironmentFile", &[DOCKER_OPTIONS.into()]);
     Ok(on_bridge(unit, model))
@@ -163,18 +153,17 @@ fn whole_unit(model: &Model) -> Result<Unit, Error> {
 
 /// Returns PATH with each directory once.
 fn search_path(model: &Model) -> String {
-    let usual = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
     let own = model.dirs.bin.to_string_lossy();
-    let others = usual.into_iter().filter(|dir| *dir != own);
+    let others = SEARCH_PATH.into_iter().filter(|dir| *dir != own);
     let dirs: Vec<&str> = std::iter::once(own.as_ref()).chain(others).collect();
     format!("PATH={}", dirs.join(":"))
+}
+
+/// Returns whether this dockerd lets packets from other hosts pass.
+fn routes_directly(model: &Model) -> bool {
+    model
+        .docker
+        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
 }
 
 /// Returns whether dockerd has the flag that allows direct routing.
@@ -192,10 +181,7 @@ fn on_bridge(unit: Unit, model: &Model) -> Unit {
     } else {
         unit
     };
-    if model
-        .docker
-        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
-    {
+    if routes_directly(model) {
         return unit;
     }
     let rule = format!(
@@ -284,10 +270,7 @@ fn iptables_note(draft: &mut Draft, base: Option<&str>) {
 }
 
 fn direct_routing_notes(draft: &mut Draft, model: &Model) {
-    if model
-        .docker
-        .is_some_and(|docker| docker < NO_DIRECT_ROUTING)
-    {
+    if routes_directly(model) {
         return;
     }
     draft.warn(
@@ -310,23 +293,15 @@ fn wanted(model: &Model) -> Vec<(&'static str, Value)> {
     if !model.engine.mirrors.is_empty() {
         wanted.push(("registry-mirrors", model.engine.mirrors.clone().into()));
     }
-    wanted.extend(
-        model
-            .engine
-            .downloads
-            .map(|count| ("max-concurrent-downloads", count.into())),
-    );
-    let driver = model
-        .kube
-        .cgroup_driver
-        .as_deref()
-        .filter(|_| model.has(Service::Kubelet));
-    wanted.extend(driver.map(|driver| {
-        (
-            "exec-opts",
-            vec![format!("native.cgroupdriver={driver}")].into(),
-        )
-    }));
+    if let Some(count) = model.engine.downloads {
+        wanted.push(("max-concurrent-downloads", count.into()));
+    }
+    if let Some(driver) = &model.kube.cgroup_driver
+        && model.has(Service::Kubelet)
+    {
+        let option = format!("native.cgroupdriver={driver}");
+        wanted.push(("exec-opts", vec![option].into()));
+    }
     wanted
 }
 

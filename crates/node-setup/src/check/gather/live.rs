@@ -13,6 +13,7 @@ use crate::Service;
 use crate::check::facts::{Cgroup, Live};
 use crate::check::os;
 use crate::command::said;
+use crate::host::SEARCH_PATH;
 use crate::model::{Model, Runtime};
 use crate::systemctl::Systemctl;
 use flanneld::kernel::netlink::Netlink;
@@ -199,15 +200,7 @@ fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
 }
 
 fn on_path(tool: &str) -> Option<PathBuf> {
-    let directories = [
-        "/usr/local/sbin",
-        "/usr/local/bin",
-        "/usr/sbin",
-        "/usr/bin",
-        "/sbin",
-        "/bin",
-    ];
-    directories
+    SEARCH_PATH
         .iter()
         .map(|directory| Path::new(directory).join(tool))
         .find(|path| path.exists())
