@@ -338,12 +338,8 @@ mod tests {
                 ),
                 file("/etc/docker/daemon.json", Effect::Reload("b.service")),
             ],
-            directories: Vec::new(),
             units: vec![unit("a.service"), unit("b.service")],
-            conflicts: Vec::new(),
-            warnings: Vec::new(),
-            next_steps: Vec::new(),
-            settings: String::new(),
+            ..Plan::default()
         }
     }
 

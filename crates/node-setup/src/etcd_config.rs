@@ -22,13 +22,9 @@ pub fn command(model: &Model) -> String {
         .flat_map(|files| names.iter().zip(files));
     words.extend(files.map(|(name, file)| format!("{name}={}", file.display())));
     // Without a password, so that etcdctl asks for it.
-    words.extend(
-        model
-            .etcd
-            .login
-            .iter()
-            .map(|(user, _)| format!("--user={user}")),
-    );
+    if let Some((user, _)) = &model.etcd.login {
+        words.push(format!("--user={user}"));
+    }
     words.push("txn".to_owned());
     let words: Vec<String> = words.iter().map(|word| shell(word)).collect();
     let line = words.join(" \\\n  ");

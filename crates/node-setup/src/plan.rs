@@ -147,7 +147,7 @@ impl fmt::Display for Conflict {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Plan {
     /// In the order of writing; no path appears twice.
     pub files: Vec<File>,

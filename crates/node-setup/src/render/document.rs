@@ -127,13 +127,9 @@ pub(super) fn kube_proxy(model: &Model, node: &Node) -> Result<String, Error> {
         "--logtostderr=true".into(),
         "--v=2".into(),
     ];
-    flags.extend(
-        model
-            .kube
-            .proxy_mode
-            .iter()
-            .map(|mode| format!("--proxy-mode={mode}")),
-    );
+    if let Some(mode) = &model.kube.proxy_mode {
+        flags.push(format!("--proxy-mode={mode}"));
+    }
     if needs_ipvs_gate(model) {
         flags.push(format!("--feature-gates={IPVS_GATE}=true"));
     }

@@ -109,30 +109,16 @@ pub(super) fn etcd_flags(model: &Model) -> Vec<Word> {
         .collect();
     flags.push(format!("-etcd-endpoints={}", model.etcd.endpoints.join(",")).into());
     flags.push(format!("-etcd-prefix={}", model.etcd.prefix).into());
-    flags.extend(
-        model
-            .etcd
-            .login
-            .iter()
-            .map(|(user, _)| Word::from(format!("-etcd-username={user}"))),
-    );
+    if let Some((user, _)) = &model.etcd.login {
+        flags.push(format!("-etcd-username={user}").into());
+    }
     flags
 }
 
 /// Returns the interface and further flags.
 pub(super) fn own_flags(model: &Model) -> Vec<Word> {
-    let iface = model
-        .flannel
-        .iface
-        .iter()
-        .map(|name| Word::from(format!("-iface={name}")));
-    iface
-        .chain(
-            model
-                .flannel
-                .options
-                .iter()
-                .map(|flag| Word::from(flag.as_str())),
-        )
-        .collect()
+    let flannel = &model.flannel;
+    let iface = flannel.iface.iter().map(|name| format!("-iface={name}"));
+    let all = iface.chain(flannel.options.iter().cloned());
+    all.map(Word::from).collect()
 }

@@ -43,13 +43,9 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
         ("hostname-override", text(&node.name)),
         ("cluster-cidr", text(model.pod_cidr)),
     ];
-    options.extend(
-        model
-            .kube
-            .proxy_mode
-            .iter()
-            .map(|mode| ("proxy-mode", text(mode))),
-    );
+    if let Some(mode) = &model.kube.proxy_mode {
+        options.push(("proxy-mode", text(mode)));
+    }
     options.extend(needs_ipvs_gate(model).then(|| gate(IPVS_GATE)));
     options.push(("v", Yaml::Number(2)));
     options

@@ -94,13 +94,9 @@ fn options(model: &Model, node: &Node) -> Vec<ProgramOption> {
     if model.kubernetes < KubeVersion(11) {
         options.push(("allow-privileged", Yaml::Switch(true)));
     }
-    options.extend(
-        model
-            .kube
-            .cgroup_driver
-            .iter()
-            .map(|driver| ("cgroup-driver", text(driver))),
-    );
+    if let Some(driver) = &model.kube.cgroup_driver {
+        options.push(("cgroup-driver", text(driver)));
+    }
     options.extend(runtime(model));
     options.push(("v", Yaml::Number(2)));
     options

@@ -101,13 +101,8 @@ struct Draft {
 impl Draft {
     fn new(model: &Model, systemd: SystemdVersion) -> Self {
         let plan = Plan {
-            files: Vec::new(),
-            directories: Vec::new(),
-            units: Vec::new(),
-            conflicts: Vec::new(),
-            warnings: Vec::new(),
-            next_steps: Vec::new(),
             settings: model.settings.to_toml(),
+            ..Plan::default()
         };
         Self { plan, systemd }
     }

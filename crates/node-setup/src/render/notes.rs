@@ -93,32 +93,33 @@ pub(super) fn manifests(model: &Model) -> String {
 
 /// Renders the steps that are left to the operator. They are printed and never run.
 pub(super) fn next_steps(draft: &mut Draft, model: &Model) {
-    let mut say = |line: String| draft.plan.next_steps.push(line);
+    let mut say = |line: &str| draft.plan.next_steps.push(line.to_owned());
     if model.has(Service::Flanneld) {
-        say("# Once per cluster, on a machine that can reach etcd: write the network configuration.".into());
-        etcd_config::command(model)
-            .lines()
-            .for_each(|line| say(line.to_owned()));
-    }
-    if model.has(Service::Flanneld) {
-        say("# Check that flanneld has a lease.".into());
-        say("journalctl -u flanneld | grep 'Lease acquired'".into());
+        say(
+            "# Once per cluster, on a machine that can reach etcd: write the network configuration.",
+        );
+        etcd_config::command(model).lines().for_each(&mut say);
+        say("# Check that flanneld has a lease.");
+        say("journalctl -u flanneld | grep 'Lease acquired'");
     }
     let Some(node) = model.node.as_ref().filter(|_| model.has(Service::Kubelet)) else {
         return;
     };
-    say("# Once per cluster, where kubectl has administrator rights (copy the directory there): let nodes join."
-        .into());
-    say(format!("kubectl apply -f {}", manifests(model)));
-    say("# After the kubelet has started: list the certificate requests and approve that of this node."
-        .into());
-    say("kubectl get csr".into());
-    say("kubectl certificate approve NAME".into());
+    say(
+        "# Once per cluster, where kubectl has administrator rights (copy the directory there): let nodes join.",
+    );
+    say(&format!("kubectl apply -f {}", manifests(model)));
+    say(
+        "# After the kubelet has started: list the certificate requests and approve that of this node.",
+    );
+    say("kubectl get csr");
+    say("kubectl certificate approve NAME");
     if model.kube.server_tls {
-        say("# A second request follows, for the serving certificate. It is never approved automatically."
-            .into());
+        say(
+            "# A second request follows, for the serving certificate. It is never approved automatically.",
+        );
     }
-    say(format!("kubectl get node {}", node.name));
+    say(&format!("kubectl get node {}", node.name));
 }
 
 #[cfg(test)]
