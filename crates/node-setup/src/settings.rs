@@ -176,10 +176,6 @@ impl Settings {
         let Some(cidr) = cidr else {
             return Ok(Vec::new());
         };
-        // If SERVICE_CIDR is exported, too, this can only be the network of the pods.
-        if self.has("service-cidr") {
-            return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
-        }
         let dns = self
             .text("cluster-dns")
             .unwrap_or("10.254.0.2")
@@ -188,7 +184,8 @@ impl Settings {
         let services = dns
             .zip(cidr::v4(&cidr))
             .is_some_and(|(dns, cidr)| cidr.contains(dns));
-        if !services {
+        // If SERVICE_CIDR is exported, too, this can only be the network of the pods.
+        if self.has("service-cidr") || !services {
             return self.set("pod-cidr", Value::Text(cidr)).map(|()| Vec::new());
         }
         let text = format!(
@@ -277,7 +274,8 @@ fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
         toml::Value::Array(elements) => elements
             .into_iter()
             .map(|element| element_text(name, element))
-            .collect(),
+            .collect::<Result<_, _>>()
+            .map(Value::List),
         toml::Value::Float(_) => Err(Error::setting(
             name,
             "is a number with a point: put it in quotes",
@@ -292,12 +290,6 @@ fn from_toml_value(name: &str, value: toml::Value) -> Result<Value, Error> {
 fn element_text(name: &str, element: toml::Value) -> Result<String, Error> {
     let text = element.as_str().map(str::to_owned);
     text.ok_or_else(|| Error::setting(name, "must be a list of texts: put each in quotes"))
-}
-
-impl FromIterator<String> for Value {
-    fn from_iter<I: IntoIterator<Item = String>>(elements: I) -> Self {
-        Self::List(elements.into_iter().collect())
-    }
 }
 
 fn to_toml_value(value: &Value) -> String {

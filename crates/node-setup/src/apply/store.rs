@@ -117,15 +117,10 @@ impl<'a, T: Fs> Store<'a, T> {
     /// Returns a stored content. Fails if it cannot be read, or has changed.
     pub fn content(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let path = object_path(digest);
-        let damaged = |why: &str| StoreError::Damaged {
-            path: path.clone(),
-            why: why.into(),
-        };
-        let bytes = self.read(&path)?.ok_or_else(|| damaged("it is missing"))?;
-        if Digest::of(&bytes) == *digest {
-            Ok(bytes)
-        } else {
-            Err(damaged("it was changed"))
+        match self.read(&path)? {
+            Some(bytes) if Digest::of(&bytes) == *digest => Ok(bytes),
+            Some(_) => damaged(&path, "it was changed"),
+            None => damaged(&path, "it is missing"),
         }
     }
 

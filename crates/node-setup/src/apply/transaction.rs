@@ -33,6 +33,10 @@ impl Draft {
     pub fn content(&mut self, bytes: Vec<u8>) {
         self.contents.insert(Digest::of(&bytes), bytes);
     }
+
+    fn bytes(&self, digest: &Digest) -> &[u8] {
+        self.contents.get(digest).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// Why nothing has changed.
@@ -101,17 +105,12 @@ pub fn recover<T: Fs>(tree: &T) -> Result<Option<Vec<PathBuf>>, StoreError> {
 }
 
 fn keep_befores<T: Fs>(store: &Store<'_, T>, draft: &Draft) -> Result<(), StoreError> {
-    for digest in draft
+    let befores = draft
         .changes
         .iter()
-        .filter_map(|change| change.before.digest())
-    {
-        let bytes = draft
-            .contents
-            .get(digest)
-            .map(Vec::as_slice)
-            .unwrap_or_default();
-        store.keep(digest, bytes)?;
+        .filter_map(|change| change.before.digest());
+    for digest in befores {
+        store.keep(digest, draft.bytes(digest))?;
     }
     Ok(())
 }
@@ -121,12 +120,7 @@ fn carry_out<T: Fs>(tree: &T, draft: &Draft, next: &Ledger) -> Result<(), Aborte
         match &change.after {
             FileState::Directory(mode) => make_directory(tree, change, *mode)?,
             FileState::File(stamp) => {
-                let bytes = draft
-                    .contents
-                    .get(&stamp.digest)
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                tree.write(&staged(&change.path), bytes, stamp)?;
+                tree.write(&staged(&change.path), draft.bytes(&stamp.digest), stamp)?;
             }
             FileState::Absent => {}
         }

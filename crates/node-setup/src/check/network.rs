@@ -50,13 +50,15 @@ fn node_ip(model: &Model, live: &Live) -> Option<Finding> {
     )
 }
 
-/// Lists the host's addresses that other hosts may reach.
+/// Returns the host's addresses that other hosts may reach, with their interfaces.
+fn reachable(live: &Live) -> impl Iterator<Item = &(String, IpNetwork)> {
+    let all = live.addresses.iter();
+    all.filter(|(name, own)| !own.ip().is_loopback() && own.is_ipv4() && !is_ours(name))
+}
+
 fn own(live: &Live) -> String {
-    let all = live
-        .addresses
-        .iter()
-        .filter(|(name, own)| !own.ip().is_loopback() && own.is_ipv4() && !is_ours(name));
-    all.map(|(name, own)| format!("{} ({name})", own.ip()))
+    reachable(live)
+        .map(|(name, own)| format!("{} ({name})", own.ip()))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -88,12 +90,7 @@ fn interface(model: &Model, live: &Live) -> Option<Finding> {
             fix,
         )),
         None => {
-            let mut names: Vec<&str> = live
-                .addresses
-                .iter()
-                .filter(|(name, own)| !own.ip().is_loopback() && own.is_ipv4() && !is_ours(name))
-                .map(|(name, _)| name.as_str())
-                .collect();
+            let mut names: Vec<&str> = reachable(live).map(|(name, _)| name.as_str()).collect();
             names.dedup();
             (names.len() > 1).then(|| {
                 Finding::warning(

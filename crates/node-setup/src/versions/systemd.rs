@@ -73,13 +73,7 @@ struct Directive {
 }
 
 const fn directive(key: &'static str, since: u16) -> Directive {
-    Directive {
-        section: "Service",
-        key,
-        value: "",
-        since,
-        instead: Instead::Nothing,
-    }
+    value(key, "", since, Instead::Nothing)
 }
 
 const fn value(key: &'static str, value: &'static str, since: u16, instead: Instead) -> Directive {
@@ -100,10 +94,8 @@ const DIRECTIVES: &[Directive] = &[
     value("TimeoutStartSec", "infinity", 229, Instead::Value("0")),
     Directive {
         section: "Unit",
-        key: "StartLimitIntervalSec",
-        value: "",
-        since: 230,
         instead: Instead::Key("Service", "StartLimitInterval"),
+        ..directive("StartLimitIntervalSec", 230)
     },
     value("ExecStartPre", "+", 231, Instead::Unprefixed),
     directive("MemoryDenyWriteExecute", 231),
