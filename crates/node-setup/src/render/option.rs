@@ -1,6 +1,6 @@
 //! Places each option of a program as a flag or a field, according to the table of releases. Pure.
 
-use super::yaml::Yaml;
+use super::yaml::{Yaml, to_file};
 use super::{Draft, command};
 use crate::argv::Word;
 use crate::versions::{KubeVersion, Program};
@@ -62,7 +62,7 @@ pub(super) fn configured(
         draft.file(
             (service, FileKind::Config),
             &config,
-            file.to_file()?,
+            to_file(&file)?,
             Effect::Restart(unit),
         );
     }
@@ -106,7 +106,7 @@ mod tests {
                 .filter_map(Word::literal)
                 .map(str::to_owned)
                 .collect();
-            (flags.join(" "), placed.file.to_file().unwrap())
+            (flags.join(" "), to_file(&placed.file).unwrap())
         };
         let flags = |text: &str, file: &str| (text.to_owned(), file.to_owned());
         assert_eq!(

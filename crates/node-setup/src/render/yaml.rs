@@ -5,15 +5,15 @@ use serde::{Serialize, Serializer};
 use crate::Error;
 
 /// What such a file is made of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
 pub(super) enum Yaml {
     Text(String),
     Number(i64),
     Switch(bool),
     List(Vec<String>),
-    /// A list of one map of texts.
-    Maps(Vec<(String, String)>),
     /// In order.
+    #[serde(serialize_with = "map")]
     Map(Vec<(String, Yaml)>),
 }
 
@@ -31,7 +31,6 @@ impl Yaml {
                     .map(|(key, value)| format!("{key}={}", value.to_flag()));
                 pairs.collect::<Vec<_>>().join(",")
             }
-            Self::Maps(_) => String::new(),
         }
     }
 
@@ -54,30 +53,15 @@ impl Yaml {
             (None, _) => {}
         }
     }
-
-    pub(super) fn to_file(&self) -> Result<String, Error> {
-        serde_saphyr::to_string(self).map_err(|error| Error::Yaml(error.to_string()))
-    }
 }
 
-impl Serialize for Yaml {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Text(text) => serializer.serialize_str(text),
-            Self::Number(number) => serializer.serialize_i64(*number),
-            Self::Switch(on) => serializer.serialize_bool(*on),
-            Self::List(items) => serializer.collect_seq(items),
-            Self::Maps(entries) => {
-                let texts = entries
-                    .iter()
-                    .map(|(key, value)| (key.clone(), Self::Text(value.clone())));
-                serializer.collect_seq([Self::Map(texts.collect())])
-            }
-            Self::Map(entries) => {
-                serializer.collect_map(entries.iter().map(|(key, value)| (key, value)))
-            }
-        }
-    }
+fn map<S: Serializer>(entries: &[(String, Yaml)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(entries.iter().map(|(key, value)| (key, value)))
+}
+
+/// Formats a configuration file.
+pub(super) fn to_file(value: &impl Serialize) -> Result<String, Error> {
+    serde_saphyr::to_string(value).map_err(|error| Error::Yaml(error.to_string()))
 }
 
 #[cfg(test)]
