@@ -76,19 +76,13 @@ fn recommended(
         return Ok(decode(&own));
     }
     let line = with_options(&own, model);
-    let changed = line != own;
-    let head = if changed {
-        head(&own)
+    let (head, starts) = if line == own {
+        (PLAIN_HEAD.to_owned(), Vec::new())
     } else {
-        PLAIN_HEAD.to_owned()
+        (head(&own), vec![String::new(), line.clone()])
     };
-    let unit = shipped::unit(DOCKER_DROP_IN, &head);
-    let starts = if changed {
-        vec![String::new(), line.clone()]
-    } else {
-        Vec::new()
-    };
-    let unit = on_bridge(unit.with("Service", "ExecStart", &starts), model);
+    let unit = shipped::unit(DOCKER_DROP_IN, &head).with("Service", "ExecStart", &starts);
+    let unit = on_bridge(unit, model);
     let path = shipped::target(DOCKER_DROP_IN);
     draft.file(
         (Service::Docker, FileKind::DropIn),
@@ -188,37 +182,24 @@ fn on_bridge(unit: Unit, model: &Model) -> Unit {
         "DOCKER-USER {} -o docker0 -j ACCEPT",
         model.from_other_pods()
     );
-    let script = format!("iptables -w -C {rule} || iptables -w -I {rule}");
-    let unit = unit.with(
-        "Service",
-        "ExecStartPost",
-        &[format!("-/bin/sh -c {}", quote(&script))],
-    );
+    let script = quote(&format!("iptables -w -C {rule} || iptables -w -I {rule}"));
+    let accept = format!("-/bin/sh -c {script}");
+    let unit = unit.with("Service", "ExecStartPost", &[accept]);
     if has_flag(model) {
-        unit
-    } else {
-        unit.and(
-            "Service",
-            "Environment",
-            "DOCKER_INSECURE_NO_IPTABLES_RAW=1",
-        )
+        return unit;
     }
+    let variable = "DOCKER_INSECURE_NO_IPTABLES_RAW=1";
+    unit.and("Service", "Environment", variable)
 }
 
 /// Makes the start wait for the file, which is read again for the command itself.
 fn waiting(unit: Unit) -> Unit {
     let script = format!("until test -s {DOCKER_OPTIONS}; do sleep 1; done");
-    unit.with(
-        "Service",
-        "EnvironmentFile",
-        &[format!("-{DOCKER_OPTIONS}")],
-    )
-    .with(
-        "Service",
-        "ExecStartPre",
-        &[format!("/bin/sh -c {}", quote(&script))],
-    )
-    .with("Service", "TimeoutStartSec", &["0".into()])
+    let wait = format!("/bin/sh -c {}", quote(&script));
+    let optional = format!("-{DOCKER_OPTIONS}");
+    unit.with("Service", "EnvironmentFile", &[optional])
+        .with("Service", "ExecStartPre", &[wait])
+        .with("Service", "TimeoutStartSec", &["0".into()])
 }
 
 fn effective(unit: &Unit) -> Vec<Word> {
@@ -347,7 +328,11 @@ fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -
     let Some(first) = flags.first() else {
         return false;
     };
-    let texts = |value: &Value| match value.as_array() {
+    let values: Vec<&str> = flags
+        .iter()
+        .filter_map(|flag| flag.value.as_deref())
+        .collect();
+    let mut missing: Vec<String> = match value.as_array() {
         Some(items) => items
             .iter()
             .filter_map(Value::as_str)
@@ -355,21 +340,12 @@ fn left_to_flags(draft: &mut Draft, key: &str, value: &Value, given: &[Given]) -
             .collect(),
         None => vec![value.to_string()],
     };
-    let has = |wanted: &String| {
-        let values = flags.iter().filter_map(|flag| flag.value.as_deref());
-        values
-            .into_iter()
-            .any(|value| value.trim_end_matches('/') == wanted)
-    };
-    let missing: Vec<String> = texts(value)
-        .into_iter()
-        .filter(|wanted| !has(wanted))
-        .collect();
-    if !missing.is_empty() {
-        let values: Vec<&str> = flags
+    missing.retain(|wanted| {
+        !values
             .iter()
-            .filter_map(|flag| flag.value.as_deref())
-            .collect();
+            .any(|value| value.trim_end_matches('/') == wanted)
+    });
+    if !missing.is_empty() {
         let fix = if key == "exec-opts" {
             "remove the flag from the unit or its environment file, or set cgroup-driver to the same driver"
         } else {
