@@ -100,20 +100,18 @@ pub fn summary<'a>(findings: impl IntoIterator<Item = &'a Finding>) -> String {
         .filter(|finding| finding.level != Level::Ok)
         .collect();
     wrong.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    let number = |level| {
-        wrong
+    let words = [
+        (Level::Error, "error", "errors"),
+        (Level::Warning, "warning", "warnings"),
+    ];
+    let counts = words.map(|(level, one, several)| {
+        let number = wrong
             .iter()
             .filter(|finding| finding.level == level)
-            .count()
-    };
-    let counts = [
-        (number(Level::Error), "error", "errors"),
-        (number(Level::Warning), "warning", "warnings"),
-    ];
-    let counts = counts.into_iter().filter(|(number, ..)| *number > 0);
-    let counts: Vec<String> = counts
-        .map(|(number, one, several)| count(number, one, several))
-        .collect();
+            .count();
+        (number > 0).then(|| count(number, one, several))
+    });
+    let counts: Vec<String> = counts.into_iter().flatten().collect();
     if counts.is_empty() {
         return "no errors, no warnings".into();
     }

@@ -142,6 +142,15 @@ impl Facts {
 }
 
 impl Live {
+    /// Returns what the program with this name says of its version.
+    pub fn version(&self, program: &str) -> Option<&str> {
+        let (_, said) = self
+            .programs
+            .iter()
+            .find(|(path, _)| path.ends_with(program))?;
+        said.as_deref()
+    }
+
     pub fn unit(&self, name: &str) -> UnitStatus {
         self.units.get(name).cloned().unwrap_or_default()
     }

@@ -322,30 +322,24 @@ fn server(access: &Access, path: &Path) -> Vec<Finding> {
 }
 
 fn credentials(access: &Access, path: &Path, now: u64, role: Role<'_>) -> Vec<Finding> {
-    match (role, &access.token, &access.certificate) {
-        (_, None, None) => {
-            vec![error(
-                path,
-                "the user has neither token nor certificate",
-                "kubectl config set-credentials",
-            )]
-        }
-        (_, Some(_), Some(_)) => vec![error(
-            path,
+    let (found, fix) = match (role, &access.token, &access.certificate) {
+        (_, None, None) => (
+            "the user has neither token nor certificate",
+            "kubectl config set-credentials",
+        ),
+        (_, Some(_), Some(_)) => (
             "the user has a token and a certificate",
             "one of them: the certificate takes precedence over the token",
-        )],
-        (Role::Bootstrap, None, Some(_)) => {
-            vec![error(
-                path,
-                "the user has a certificate",
-                "use a token only, as the bootstrap requires",
-            )]
-        }
-        (Role::Bootstrap, Some(token), None) => bootstrap_token(token, path),
-        (Role::Proxy | Role::Kubelet(_), Some(_), None) => Vec::new(),
-        (_, None, Some(certificate)) => client(access, certificate, path, now, role),
-    }
+        ),
+        (Role::Bootstrap, None, Some(_)) => (
+            "the user has a certificate",
+            "use a token only, as the bootstrap requires",
+        ),
+        (Role::Bootstrap, Some(token), None) => return bootstrap_token(token, path),
+        (Role::Proxy | Role::Kubelet(_), Some(_), None) => return Vec::new(),
+        (_, None, Some(certificate)) => return client(access, certificate, path, now, role),
+    };
+    vec![error(path, found, fix)]
 }
 
 fn bootstrap_token(token: &str, path: &Path) -> Vec<Finding> {

@@ -108,24 +108,24 @@ fn bridge_netfilter(live: &Live) -> Option<Finding> {
 }
 
 fn modules(live: &Live) -> Option<Finding> {
-    let missing: Vec<&str> = live
-        .modules
-        .iter()
-        .filter(|(_, there)| !**there)
-        .map(|(name, _)| name.as_str())
-        .collect();
-    (!live.modules.is_empty()).then(|| if missing.is_empty() { Finding::ok(
-        "modules",
-        format!(
-            "available: {}",
-            live.modules.keys().cloned().collect::<Vec<_>>().join(", ")
-        ),
-    ) } else { Finding::warning(
-        "modules",
-        format!("not available: {}", missing.join(", ")),
-        "all of these modules",
-        "install the kernel's extra modules, or boot the kernel whose modules are installed",
-    ) })
+    if live.modules.is_empty() {
+        return None;
+    }
+    let names = |there: bool| -> Vec<&str> {
+        let found = live.modules.iter().filter(|(_, found)| **found == there);
+        found.map(|(name, _)| name.as_str()).collect()
+    };
+    let missing = names(false);
+    Some(if missing.is_empty() {
+        Finding::ok("modules", format!("available: {}", names(true).join(", ")))
+    } else {
+        Finding::warning(
+            "modules",
+            format!("not available: {}", missing.join(", ")),
+            "all of these modules",
+            "install the kernel's extra modules, or boot the kernel whose modules are installed",
+        )
+    })
 }
 
 /// Checks the node name: kubelet and kube-proxy must agree, and the API server must accept it.
@@ -279,12 +279,7 @@ fn programs(model: &Model, live: &Live) -> Vec<Finding> {
 
 /// Reports a program of another release than the flags were written for.
 fn skew(model: &Model, live: &Live, name: &str) -> Option<Finding> {
-    let said = live
-        .programs
-        .iter()
-        .find(|(path, _)| path.ends_with(name))?
-        .1
-        .as_deref()?;
+    let said = live.version(name)?;
     let word = said.split_whitespace().find(|word| word.starts_with('v'))?;
     let found: KubeVersion = word.parse().ok()?;
     (found != model.kubernetes).then(|| {

@@ -137,18 +137,10 @@ fn docker_driver(text: &str) -> Option<String> {
 
 /// The table has a different name in every release, but the key has the same name.
 fn containerd_driver(text: &str) -> &'static str {
-    let value = |line: &str| {
-        Some(
-            line.split_once('=')
-                .filter(|(key, _)| key.trim() == "SystemdCgroup")?
-                .1
-                .trim()
-                == "true",
-        )
-    };
-    match text.lines().filter_map(value).next_back() {
-        Some(true) => "systemd",
-        Some(false) | None => "cgroupfs",
+    let mut pairs = text.lines().rev().filter_map(|line| line.split_once('='));
+    match pairs.find(|(key, _)| key.trim() == "SystemdCgroup") {
+        Some((_, value)) if value.trim() == "true" => "systemd",
+        Some(_) | None => "cgroupfs",
     }
 }
 
@@ -179,23 +171,12 @@ fn bridge(facts: &Facts, live: &Live) -> Option<Finding> {
 /// Returns the desired address and prefix length of docker0.
 fn gateway(text: &str) -> Option<String> {
     let (variables, _) = env_file::parse(text);
-    let value = variables
-        .iter()
-        .find(|(name, _)| *name == "FLANNEL_SUBNET")
-        .map(|(_, value)| value.to_string())?;
-    value
-        .parse::<IpNetwork>()
-        .ok()
-        .map(|network| network.to_string())
+    let network: IpNetwork = variables.get("FLANNEL_SUBNET")?.parse().ok()?;
+    Some(network.to_string())
 }
 
 fn guarded(model: &Model, live: &Live) -> Option<Finding> {
-    let said = live
-        .programs
-        .iter()
-        .find(|(path, _)| path.ends_with("dockerd"))
-        .and_then(|(_, version)| version.as_deref());
-    let found = said.and_then(release).or(model.docker)?;
+    let found = live.version("dockerd").and_then(release).or(model.docker)?;
     (model.on_docker_bridge() && found >= GUARDED).then(|| {
         Finding::warning(
             "docker-direct-routing",

@@ -99,21 +99,16 @@ fn mode(facts: &Facts, key: &Path) -> Option<Finding> {
         return None;
     };
     let found = format!("{}: mode {mode:04o}, user {user}", key.display());
-    match (mode & 0o037, user) {
-        (0, 0) => None,
-        (0, _) => Some(Finding::warning(
-            ID,
-            found,
+    let (expected, fix) = match (mode & 0o037, user) {
+        (0, 0) => return None,
+        (0, _) => (
             "owner root: the unit drops the capability to read files of other users",
-            format!("chown root {}", key.display()),
-        )),
-        _ => Some(Finding::warning(
-            ID,
-            found,
-            "a key that only root can read",
-            format!("chmod 600 {}", key.display()),
-        )),
-    }
+            "chown root",
+        ),
+        _ => ("a key that only root can read", "chmod 600"),
+    };
+    let fix = format!("{fix} {}", key.display());
+    Some(Finding::warning(ID, found, expected, fix))
 }
 
 fn ca_keys(model: &Model, facts: &Facts) -> Vec<Finding> {

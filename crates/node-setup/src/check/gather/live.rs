@@ -174,28 +174,23 @@ fn modules(release: &str) -> BTreeMap<String, bool> {
 }
 
 fn programs(model: &Model) -> BTreeMap<PathBuf, Option<String>> {
-    let own = |name: &str| (PathBuf::from(model.program(name)), "--version");
+    let own = |name: &str| PathBuf::from(model.program(name));
+    let packaged = |name: &str| on_path(name).unwrap_or_else(|| own(name));
     let mut wanted = Vec::new();
     wanted.extend(model.has(Service::Flanneld).then(|| own("flanneld")));
     wanted.extend(model.has(Service::Kubelet).then(|| own("kubelet")));
     wanted.extend(model.has(Service::KubeProxy).then(|| own("kube-proxy")));
-    if model.has(Service::Docker) && model.runtime == Runtime::Docker {
-        let path = model
-            .is_document()
-            .then(|| own("dockerd").0)
-            .or_else(|| on_path("dockerd"));
-        wanted.push((path.unwrap_or_else(|| own("dockerd").0), "--version"));
-    }
-    let packaged = |name: &str| (on_path(name).unwrap_or_else(|| own(name).0), "--version");
-    if model.has(Service::Docker) && model.runtime == Runtime::Containerd {
-        wanted.extend(["containerd", "runc"].map(packaged));
-    }
-    if model.has(Service::Docker) && model.needs_cri_dockerd() {
-        wanted.push(own("cri-dockerd"));
+    if model.has(Service::Docker) {
+        match model.runtime {
+            Runtime::Docker if model.is_document() => wanted.push(own("dockerd")),
+            Runtime::Docker => wanted.push(packaged("dockerd")),
+            Runtime::Containerd => wanted.extend(["containerd", "runc"].map(packaged)),
+        }
+        wanted.extend(model.needs_cri_dockerd().then(|| own("cri-dockerd")));
     }
     wanted
         .into_iter()
-        .map(|(path, flag)| (path.clone(), said(&path, &[flag])))
+        .map(|path| (path.clone(), said(&path, &["--version"])))
         .collect()
 }
 
