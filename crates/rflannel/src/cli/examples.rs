@@ -2,198 +2,81 @@
 
 use clap::Command;
 
-/// A command below `rflannel`, and example lines.
-type Row = (&'static str, &'static [&'static str]);
-
-const EXAMPLES: &[Row] = &[
-    (
-        "",
-        &[
-            "rflannel status",
-            "rflannel check h2",
-            "rflannel lease list",
-            "rflannel lab up --keep",
-        ],
-    ),
-    (
-        "mk-docker-opts",
-        &["rflannel mk-docker-opts -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker"],
-    ),
-    (
-        "status",
-        &[
-            "rflannel status",
-            "rflannel status --peers",
-            "rflannel status --brief --wait=60 && systemctl restart docker",
-            "rflannel status --json | jq .state",
-        ],
-    ),
-    (
-        "check",
-        &[
-            "rflannel check",
-            "rflannel check h2",
-            "rflannel check 172.30.5.7",
-            "rflannel check --all",
-            "rflannel check --underlay 10.64.3.8",
-            "rflannel check --output=junit >check.xml",
-        ],
-    ),
-    ("lease", &["rflannel lease list", "rflannel lease show h2"]),
-    (
-        "lease list",
-        &[
-            "rflannel lease list",
-            "rflannel lease list --json | jq '.leases[].owner'",
-        ],
-    ),
-    (
-        "lease show",
-        &[
-            "rflannel lease show h2",
-            "rflannel lease show 172.30.5.0/24",
-        ],
-    ),
-    (
-        "lease reserve",
-        &[
-            "rflannel lease reserve h2 --yes",
-            "rflannel lease reserve 172.30.9.0/24 --public-ip=10.64.3.9 --yes",
-        ],
-    ),
-    ("lease unreserve", &["rflannel lease unreserve h2 --yes"]),
-    (
-        "lease release",
-        &[
-            "rflannel lease release h2",
-            "rflannel lease release 172.30.5.0/24 --yes",
-        ],
-    ),
-    (
-        "lease move",
-        &["rflannel lease move h2 172.30.77.0/24 --yes"],
-    ),
-    (
-        "config",
-        &["rflannel config get", "rflannel config set new.json"],
-    ),
-    (
-        "config get",
-        &[
-            "rflannel config get",
-            "rflannel config get --context production",
-        ],
-    ),
-    (
-        "config validate",
-        &[
-            "rflannel config validate new.json",
-            "rflannel config get | rflannel config validate",
-        ],
-    ),
-    (
-        "config set",
-        &[
-            "rflannel config set new.json",
-            "rflannel config set new.json --yes",
-        ],
-    ),
-    (
-        "support-bundle",
-        &[
-            "rflannel support-bundle",
-            "rflannel support-bundle -o - | ssh desk 'cat >bundle.tar.gz'",
-        ],
-    ),
-    (
-        "handover",
-        &[
-            "rflannel handover",
-            "systemctl stop flanneld && rflannel handover --yes",
-        ],
-    ),
-    (
-        "lab",
-        &[
-            "rflannel lab up --keep",
-            "rflannel lab exec h1 -- rflannel status",
-            "rflannel lab break port-blocked h2",
-            "rflannel lab exec h1 -- rflannel check",
-            "rflannel lab mend h2",
-            "rflannel lab down",
-        ],
-    ),
-    (
-        "lab up",
-        &[
-            "rflannel lab up",
-            "rflannel lab up --hosts 5 --keep -- -v=1",
-        ],
-    ),
-    (
-        "lab exec",
-        &[
-            "rflannel lab exec h1 -- rflannel check",
-            "rflannel lab exec --pod h2 -- ping -c1 172.30.5.2",
-        ],
-    ),
-    ("lab ps", &["rflannel lab ps"]),
-    (
-        "lab down",
-        &["rflannel lab down", "rflannel lab down --all"],
-    ),
-    ("lab stop", &["rflannel lab stop h2"]),
-    ("lab start", &["rflannel lab start h2"]),
-    ("lab cut", &["rflannel lab cut h2"]),
-    (
-        "lab break",
-        &["rflannel lab break mtu h2 && rflannel lab exec h1 -- rflannel check"],
-    ),
-    ("lab mend", &["rflannel lab mend h2"]),
-    (
-        "node-setup",
-        &[
-            "rflannel node-setup plan --config node.toml",
-            "rflannel node-setup apply --config node.toml --start",
-        ],
-    ),
-    (
-        "node-setup plan",
-        &["rflannel node-setup plan --config node.toml"],
-    ),
-    (
-        "node-setup explain",
-        &["rflannel node-setup explain --cluster-cidr"],
-    ),
-    (
-        "node-setup etcd-config",
-        &["rflannel node-setup etcd-config --config node.toml"],
-    ),
-    (
-        "node-setup diff",
-        &["rflannel node-setup diff --config node.toml"],
-    ),
-    (
-        "node-setup apply",
-        &["rflannel node-setup apply --config node.toml --enable --start"],
-    ),
-    ("node-setup rollback", &["rflannel node-setup rollback"]),
-    ("node-setup uninstall", &["rflannel node-setup uninstall"]),
-    (
-        "node-setup check",
-        &["rflannel node-setup check --config node.toml --online"],
-    ),
-    ("node-setup status", &["rflannel node-setup status"]),
-    (
-        "completions",
-        &[
-            "rflannel completions bash >/usr/share/bash-completion/completions/rflannel",
-            "rflannel completions bash flanneld >/usr/share/bash-completion/completions/flanneld",
-        ],
-    ),
-    ("man", &["rflannel man --output /usr/local/share/man"]),
-    ("version", &["rflannel version"]),
-];
+/// Examples, one a line, each after the words of its command below `rflannel`.
+const EXAMPLES: &str = "\
+: rflannel status
+: rflannel check h2
+: rflannel lease list
+: rflannel lab up --keep
+mk-docker-opts: rflannel mk-docker-opts -k DOCKER_NETWORK_OPTIONS -d /run/flannel/docker
+status: rflannel status
+status: rflannel status --peers
+status: rflannel status --brief --wait=60 && systemctl restart docker
+status: rflannel status --json | jq .state
+check: rflannel check
+check: rflannel check h2
+check: rflannel check 172.30.5.7
+check: rflannel check --all
+check: rflannel check --underlay 10.64.3.8
+check: rflannel check --output=junit >check.xml
+lease: rflannel lease list
+lease: rflannel lease show h2
+lease list: rflannel lease list
+lease list: rflannel lease list --json | jq '.leases[].owner'
+lease show: rflannel lease show h2
+lease show: rflannel lease show 172.30.5.0/24
+lease reserve: rflannel lease reserve h2 --yes
+lease reserve: rflannel lease reserve 172.30.9.0/24 --public-ip=10.64.3.9 --yes
+lease unreserve: rflannel lease unreserve h2 --yes
+lease release: rflannel lease release h2
+lease release: rflannel lease release 172.30.5.0/24 --yes
+lease move: rflannel lease move h2 172.30.77.0/24 --yes
+config: rflannel config get
+config: rflannel config set new.json
+config get: rflannel config get
+config get: rflannel config get --context production
+config validate: rflannel config validate new.json
+config validate: rflannel config get | rflannel config validate
+config set: rflannel config set new.json
+config set: rflannel config set new.json --yes
+support-bundle: rflannel support-bundle
+support-bundle: rflannel support-bundle -o - | ssh desk 'cat >bundle.tar.gz'
+handover: rflannel handover
+handover: systemctl stop flanneld && rflannel handover --yes
+lab: rflannel lab up --keep
+lab: rflannel lab exec h1 -- rflannel status
+lab: rflannel lab break port-blocked h2
+lab: rflannel lab exec h1 -- rflannel check
+lab: rflannel lab mend h2
+lab: rflannel lab down
+lab up: rflannel lab up
+lab up: rflannel lab up --hosts 5 --keep -- -v=1
+lab exec: rflannel lab exec h1 -- rflannel check
+lab exec: rflannel lab exec --pod h2 -- ping -c1 172.30.5.2
+lab ps: rflannel lab ps
+lab down: rflannel lab down
+lab down: rflannel lab down --all
+lab stop: rflannel lab stop h2
+lab start: rflannel lab start h2
+lab cut: rflannel lab cut h2
+lab break: rflannel lab break mtu h2 && rflannel lab exec h1 -- rflannel check
+lab mend: rflannel lab mend h2
+node-setup: rflannel node-setup plan --config node.toml
+node-setup: rflannel node-setup apply --config node.toml --start
+node-setup plan: rflannel node-setup plan --config node.toml
+node-setup explain: rflannel node-setup explain --cluster-cidr
+node-setup etcd-config: rflannel node-setup etcd-config --config node.toml
+node-setup diff: rflannel node-setup diff --config node.toml
+node-setup apply: rflannel node-setup apply --config node.toml --enable --start
+node-setup rollback: rflannel node-setup rollback
+node-setup uninstall: rflannel node-setup uninstall
+node-setup check: rflannel node-setup check --config node.toml --online
+node-setup status: rflannel node-setup status
+completions: rflannel completions bash >/usr/share/bash-completion/completions/rflannel
+completions: rflannel completions bash flanneld >/usr/share/bash-completion/completions/flanneld
+man: rflannel man --output /usr/local/share/man
+version: rflannel version
+";
 
 /// Beginning of the examples in the help text after the options.
 pub(super) const HEADING: &str = "Examples:\n";
@@ -205,11 +88,19 @@ pub(super) fn add(command: Command) -> Command {
 
 /// Returns the examples of the command with these words; empty if there are none.
 pub(super) fn of(path: &str) -> String {
-    let Some((_, lines)) = EXAMPLES.iter().find(|(name, _)| *name == path) else {
-        return String::new();
-    };
-    let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
-    format!("{HEADING}{lines}")
+    let lines: String = rows()
+        .filter(|(name, _)| *name == path)
+        .map(|(_, line)| format!("  {line}\n"))
+        .collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("{HEADING}{lines}")
+    }
+}
+
+fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
+    EXAMPLES.lines().filter_map(|row| row.split_once(": "))
 }
 
 fn below(mut command: Command, path: &str) -> Command {
@@ -263,15 +154,13 @@ mod tests {
             );
             paths.push(path.to_owned());
         });
-        for (path, lines) in EXAMPLES {
+        assert_eq!(rows().count(), EXAMPLES.lines().count());
+        for (path, line) in rows() {
             assert!(
                 paths.iter().any(|known| known == path),
                 "there is no command {path:?}"
             );
-            let parts = lines
-                .iter()
-                .flat_map(|line| line.split(" && "))
-                .flat_map(|line| line.split(" | "));
+            let parts = line.split(" && ").flat_map(|line| line.split(" | "));
             for line in parts
                 .filter(|line| line.starts_with("rflannel ") && !line.contains("mk-docker-opts"))
             {
