@@ -8,13 +8,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{env, fs};
 
+use clap::builder::ValueHint;
+use clap::{Arg, ArgAction, Command};
+
 use super::examples;
 use flanneld::docker_opts::{self, Options};
 use flanneld::util::env_file::{self, Variables};
 use flanneld::{subnet_env, util::atomic_file};
 
+pub(super) const NAME: &str = "mk-docker-opts";
+
 /// Output of `-h` and `--help`.
-pub(super) const USAGE: &str = "\
+const USAGE: &str = "\
 mk-docker-opts [-f FLANNEL-ENV-FILE] [-d DOCKER-ENV-FILE] [-i] [-c] [-m] [-k COMBINED-KEY]
 
 Turn flannel's subnet file into options for the docker daemon.
@@ -42,12 +47,28 @@ Unlike the shell script:
     `Your routing table already contains the subnet` as in the script, after the output is complete
 ";
 
+/// Returns a clap command for help, manual, and completion only: [`run`] parses the arguments itself.
+pub(super) fn command() -> Command {
+    let (usage, rest) = USAGE.split_once("\n\n").unwrap_or((USAGE, ""));
+    let flag = |name: &'static str| Arg::new(name).short(name.chars().next()).hide(true);
+    let files = ["f", "d"].map(|name| flag(name).value_hint(ValueHint::FilePath));
+    let others = ["i", "c", "m", "h"].map(|name| flag(name).action(ArgAction::SetTrue));
+    Command::new(NAME)
+        .about("Turn subnet.env into docker options, as mk-docker-opts.sh does")
+        .disable_help_flag(true)
+        .override_usage(usage)
+        .after_help(rest)
+        .args(files)
+        .args(others)
+        .arg(flag("k"))
+}
+
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let settings = match parse(args) {
         Ok(settings) => settings,
         Err(Stop::Help) => {
             // An error of writing means that the reader has closed the pipe.
-            let text = format!("{USAGE}\n{}", examples::of("mk-docker-opts"));
+            let text = format!("{USAGE}\n{}", examples::of(NAME));
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }

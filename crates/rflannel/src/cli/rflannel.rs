@@ -5,8 +5,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::builder::ValueHint;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
 use flanneld::cli::flag_table;
@@ -17,92 +16,24 @@ use super::{
     status, support_bundle,
 };
 
-/// A subcommand that parses its own arguments.
-struct Tool {
-    name: &'static str,
-    about: &'static str,
-    usage: &'static str,
-    run: fn(std::vec::IntoIter<OsString>) -> ExitCode,
-}
-
-impl Tool {
-    /// Returns a clap command for help and manual only: the first line of its usage, and the rest.
-    fn command(&self) -> Command {
-        let (usage, rest) = self.usage.split_once("\n\n").unwrap_or((self.usage, ""));
-        let command = Command::new(self.name)
-            .about(self.about)
-            .disable_help_flag(true);
-        // For completion only: the subcommand parses its arguments itself.
-        let flag = |name: &'static str| Arg::new(name).short(name.chars().next()).hide(true);
-        let files = ["f", "d"].map(|name| flag(name).value_hint(ValueHint::FilePath));
-        let others = ["i", "c", "m", "h"].map(|name| flag(name).action(ArgAction::SetTrue));
-        command
-            .override_usage(usage)
-            .after_help(rest)
-            .args(files)
-            .args(others)
-            .arg(flag("k"))
-    }
-}
-
-const TOOLS: &[Tool] = &[Tool {
-    name: "mk-docker-opts",
-    about: "Turn subnet.env into docker options, as mk-docker-opts.sh does",
-    usage: mk_docker_opts::USAGE,
-    run: mk_docker_opts::run,
-}];
-
-/// A subcommand whose arguments clap parses.
-struct Subcommand {
-    command: fn() -> Command,
-    run: fn(&ArgMatches) -> ExitCode,
-}
+/// A subcommand whose arguments clap parses: what makes its command, and what runs it.
+type Subcommand = (fn() -> Command, fn(&ArgMatches) -> ExitCode);
 
 const SUBCOMMANDS: &[Subcommand] = &[
-    Subcommand {
-        command: status::command,
-        run: status::run,
-    },
-    Subcommand {
-        command: check::command,
-        run: check::run,
-    },
-    Subcommand {
-        command: lease::command,
-        run: lease::run,
-    },
-    Subcommand {
-        command: config::command,
-        run: config::run,
-    },
-    Subcommand {
-        command: support_bundle::command,
-        run: support_bundle::run,
-    },
-    Subcommand {
-        command: handover::command,
-        run: handover::run,
-    },
-    Subcommand {
-        command: lab::command,
-        run: lab::run,
-    },
-    Subcommand {
-        command: node_setup::command,
-        run: node_setup::run,
-    },
-    Subcommand {
-        command: completions_command,
-        run: completions,
-    },
-    Subcommand {
-        command: man::command,
-        run: |matches| man::run(matches, command()),
-    },
-    Subcommand {
-        command: || Command::new("version").about("Print the version"),
-        run: version,
-    },
+    (status::command, status::run),
+    (check::command, check::run),
+    (lease::command, lease::run),
+    (config::command, config::run),
+    (support_bundle::command, support_bundle::run),
+    (handover::command, handover::run),
+    (lab::command, lab::run),
+    (node_setup::command, node_setup::run),
+    (completions_command, completions),
+    (man::command, |matches| man::run(matches, command())),
+    (
+        || Command::new("version").about("Print the version"),
+        |_| print(format!("{VERSION}\n").as_bytes()),
+    ),
 ];
 
 /// Exit codes of all subcommands.
@@ -120,14 +51,10 @@ The daemon exits with 1 for an error that does not pass, and with 2 for a wrong 
 /// Runs the command line, which begins with the program name.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args = called_as(args.into_iter().collect());
-    let name = args
-        .get(1)
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
-    match TOOLS.iter().find(|tool| tool.name == name) {
-        Some(tool) => (tool.run)(args.into_iter().skip(2).collect::<Vec<_>>().into_iter()),
-        None => ordinary(args),
+    if args.get(1).is_some_and(|name| name == mk_docker_opts::NAME) {
+        return mk_docker_opts::run(args.into_iter().skip(2));
     }
+    ordinary(args)
 }
 
 /// Translates a link named `mk-docker-opts.sh` or `mk-docker-opts` to the subcommand.
@@ -137,8 +64,8 @@ fn called_as(mut args: Vec<OsString>) -> Vec<OsString> {
         .map(Path::new)
         .and_then(Path::file_stem)
         .and_then(OsStr::to_str);
-    if program == Some("mk-docker-opts") {
-        args.insert(1, "mk-docker-opts".into());
+    if program == Some(mk_docker_opts::NAME) {
+        args.insert(1, mk_docker_opts::NAME.into());
     }
     args
 }
@@ -150,8 +77,8 @@ pub fn command() -> Command {
         .after_help(EXITS)
         .subcommand_required(true)
         .arg_required_else_help(true)
-        .subcommands(TOOLS.iter().map(Tool::command))
-        .subcommands(SUBCOMMANDS.iter().map(|subcommand| (subcommand.command)()));
+        .subcommand(mk_docker_opts::command())
+        .subcommands(SUBCOMMANDS.iter().map(|(command, _)| command()));
     examples::add(tool)
 }
 
@@ -169,16 +96,12 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
         }
     };
     let chosen = matches.subcommand().and_then(|(name, matches)| {
-        let subcommand = SUBCOMMANDS
+        let (_, run) = SUBCOMMANDS
             .iter()
-            .find(|one| (one.command)().get_name() == name)?;
-        Some((subcommand.run)(matches))
+            .find(|(command, _)| command().get_name() == name)?;
+        Some(run(matches))
     });
     chosen.unwrap_or(ExitCode::FAILURE)
-}
-
-fn version(_: &ArgMatches) -> ExitCode {
-    print(format!("{}\n", VERSION).as_bytes())
 }
 
 fn completions_command() -> Command {
