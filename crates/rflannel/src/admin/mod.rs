@@ -17,3 +17,13 @@ pub mod show;
 pub mod validate;
 
 pub use inventory::{Expiry, Inventory, InventoryEntry};
+
+/// Why nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{0}: nothing to do")]
+    Already(String),
+    /// The change is not possible.
+    #[error("{0}")]
+    Wrong(String),
+}

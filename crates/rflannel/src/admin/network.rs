@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Inventory, InventoryEntry, validate};
+use super::{Inventory, InventoryEntry, Refusal, validate};
 use flanneld::backend::{self, Backend};
 use flanneld::kernel::LinkSpec;
 use flanneld::subnet::etcd::dump::{ConfigWrite, Record};
@@ -35,15 +35,6 @@ pub struct Host {
     pub fate: String,
     /// What breaks for the host.
     pub breaks: Vec<String>,
-}
-
-/// Why a configuration is not written.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("etcd already holds this network configuration: nothing to do")]
-    Already,
-    #[error("{0}")]
-    Unusable(String),
 }
 
 impl Plan {
@@ -114,9 +105,11 @@ fn details(link: &LinkSpec) -> String {
 /// Predicts what writing `value` over `old` does to the cluster. Fails if no daemon could use it, or etcd holds it already.
 pub fn change(inventory: &Inventory, old: Option<&Record>, value: &[u8]) -> Result<Plan, Refusal> {
     let value = value.trim_ascii();
-    let (config, backend) = parse(value).map_err(Refusal::Unusable)?;
+    let (config, backend) = parse(value).map_err(Refusal::Wrong)?;
     if old.is_some_and(|old| old.value.trim_ascii() == value) {
-        return Err(Refusal::Already);
+        return Err(Refusal::Already(
+            "etcd already holds this network configuration".into(),
+        ));
     }
     let before = old.and_then(|old| parse(&old.value).ok());
     let (changes, breaks) = match &before {

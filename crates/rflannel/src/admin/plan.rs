@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::{Inventory, InventoryEntry};
+use super::{Inventory, InventoryEntry, Refusal};
 use flanneld::subnet::etcd::dump::Removal;
 use flanneld::subnet::etcd::store::{Before, Write};
 use flanneld::subnet::{Lease, LeaseAttrs, LeaseId, NetworkConfig, PublicAddrs, Revision, Subnets};
@@ -74,16 +74,6 @@ impl Put {
             replaces,
         }
     }
-}
-
-/// Why a lease is not changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    #[error("{0}: nothing to do")]
-    Already(String),
-    /// The change is not possible.
-    #[error("{0}")]
-    Wrong(String),
 }
 
 fn wrong<T>(why: impl Into<String>) -> Result<T, Refusal> {

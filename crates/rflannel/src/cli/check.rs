@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use tokio::runtime::Builder;
 
+use super::etcd_session::{self, CommandError, runtime};
 use super::settings::{self, Settings, Source};
-use super::status::{CANNOT_TELL, complain, query_etcd, refused};
-use super::{flag_arg, terminal};
+use super::status::query_etcd;
+use super::{CANNOT_TELL, flag_arg, terminal};
 use crate::check::junit;
 use crate::check::render::json::Document;
 use crate::check::render::text::{self, Style};
@@ -67,32 +67,25 @@ pub fn command() -> Command {
 }
 
 pub fn run(matches: &ArgMatches) -> ExitCode {
-    if !rustix::process::geteuid().is_root() {
-        return complain(
-            "rflannel: check sends raw packets and reads files of root: run as root\n",
-            CANNOT_TELL,
-        );
-    }
-    if let Some(host) = matches.get_one::<String>("underlay") {
-        return underlay(host, matches).unwrap_or_else(|(why, code)| complain(&why, code));
-    }
-    match found(matches) {
-        Ok((settings, document)) => show(&settings, &document, matches),
-        Err((why, code)) => complain(&why, code),
-    }
+    let done = match matches.get_one::<String>("underlay") {
+        _ if !rustix::process::geteuid().is_root() => Err(CommandError::Silent(
+            "check sends raw packets and reads files of root: run as root".into(),
+        )),
+        Some(host) => underlay(host, matches),
+        None => found(matches).map(|(settings, document)| show(&settings, &document, matches)),
+    };
+    etcd_session::end(done.map_err(CommandError::or_unknown))
 }
 
 /// Tests whether the VXLAN port of a host is open, whatever runs there.
-fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, (String, u8)> {
+fn underlay(host: &str, matches: &ArgMatches) -> Result<ExitCode, CommandError> {
     let port = matches.get_one::<u16>("port").copied().unwrap_or_default();
     let address = (host, port)
         .to_socket_addrs()
         .ok()
         .and_then(|mut all| all.next());
-    let address =
-        address.ok_or_else(|| (format!("rflannel: cannot resolve {host}\n"), CANNOT_TELL))?;
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+    let address = address.ok_or_else(|| CommandError::Silent(format!("cannot resolve {host}")))?;
+    let runtime = runtime()?;
     let progress = terminal::Progress::begin(&format!("probing {host}"));
     let finding = runtime.block_on(check::underlay::underlay(
         address.ip(),
@@ -131,12 +124,10 @@ fn timing(matches: &ArgMatches) -> Timing {
     }
 }
 
-fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
+fn found(matches: &ArgMatches) -> Result<(Settings, Document), CommandError> {
     let progress = terminal::Progress::begin("asking the daemon");
-    let settings = settings::find(matches).map_err(refused)?;
-    let daemon = settings
-        .daemon()
-        .map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL));
+    let settings = settings::find(matches)?;
+    let daemon = settings.daemon();
     progress.next("asking etcd");
     let etcd = settings.name_etcd().then(|| query_etcd(&settings.config));
     progress.next("probing peers");
@@ -149,9 +140,7 @@ fn found(matches: &ArgMatches) -> Result<(Settings, Document), (String, u8)> {
         target: matches.get_one::<Target>("peer").cloned(),
         timing: timing(matches),
     };
-    let runtime = Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
-    let document = runtime.block_on(check::check(question));
+    let document = runtime()?.block_on(check::check(question));
     Ok((settings, document))
 }
 

@@ -13,7 +13,7 @@ use super::etcd_session::{
     self, CommandError, EXITS, EtcdSession, force_arg, say, with_exits, yes_arg,
 };
 use super::{settings, text};
-use crate::admin::network::{self, Plan, Refusal};
+use crate::admin::network::{self, Plan};
 use crate::admin::{Inventory, lint, show};
 use flanneld::kernel::host_state::LinkFact;
 use flanneld::kernel::netlink::Netlink;
@@ -59,9 +59,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         Some(("get", matches)) => get(matches),
         Some(("validate", matches)) => validate(matches),
         Some(("set", matches)) => set(matches),
-        _ => Err(CommandError::Usage {
-            text: "no command was given; see rflannel config --help".into(),
-        }),
+        _ => Err(CommandError::Usage(
+            "no command was given; see rflannel config --help".into(),
+        )),
     };
     etcd_session::end(done.map(|()| ExitCode::SUCCESS))
 }
@@ -122,10 +122,7 @@ fn set(matches: &ArgMatches) -> Result<(), CommandError> {
     let value = input(matches)?;
     let session = EtcdSession::open(matches)?;
     let (inventory, old) = read(&session)?;
-    let plan = match network::change(&inventory, old.as_ref(), &value) {
-        Err(Refusal::Already) => return say(&format!("{}\n", Refusal::Already)),
-        other => other.map_err(|refusal| CommandError::Refused(refusal.to_string()))?,
-    };
+    let plan = network::change(&inventory, old.as_ref(), &value)?;
     say(&network::text(&inventory, &plan))?;
     if plan.is_harmful() && !matches.get_flag("force") {
         return Err(CommandError::Refused(

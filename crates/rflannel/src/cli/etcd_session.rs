@@ -9,10 +9,11 @@ use clap::{Arg, ArgMatches, Command};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
-use super::flag_arg;
 use super::settings::{self, Settings};
-use crate::admin::{Inventory, plan};
+use super::{CANNOT_TELL, USAGE, flag_arg};
+use crate::admin::{Inventory, Refusal};
 use flanneld::config::Config;
+use flanneld::status::client;
 use flanneld::subnet::etcd::EtcdManager;
 use flanneld::subnet::etcd::dump::TimeLeft;
 use flanneld::subnet::{Error, LeaseId};
@@ -32,13 +33,13 @@ Exit codes:
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The command line is wrong, or asks for help.
-    #[error("{text}")]
-    Usage { text: String },
+    #[error("{0}")]
+    Usage(String),
     #[error("{0}")]
     Refused(String),
     #[error("{0}")]
     NothingToDo(String),
-    /// etcd does not answer.
+    /// There is no usable answer from etcd or the daemon.
     #[error("{0}")]
     Silent(String),
 }
@@ -48,8 +49,17 @@ impl CommandError {
         match self {
             CommandError::NothingToDo(_) => 0,
             CommandError::Refused(_) => 1,
-            CommandError::Silent(_) => 4,
-            CommandError::Usage { .. } => 64,
+            CommandError::Silent(_) => CANNOT_TELL,
+            CommandError::Usage(_) => USAGE,
+        }
+    }
+
+    /// Makes a refusal an unknown result, for commands whose exit code 1 means "degraded".
+    pub(super) fn or_unknown(self) -> Self {
+        if let CommandError::Refused(why) = self {
+            CommandError::Silent(why)
+        } else {
+            self
         }
     }
 }
@@ -64,11 +74,17 @@ impl From<Error> for CommandError {
     }
 }
 
-impl From<plan::Refusal> for CommandError {
-    fn from(refusal: plan::Refusal) -> Self {
+impl From<client::Error> for CommandError {
+    fn from(error: client::Error) -> Self {
+        CommandError::Silent(error.to_string())
+    }
+}
+
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
         match refusal {
-            plan::Refusal::Already(_) => CommandError::NothingToDo(refusal.to_string()),
-            plan::Refusal::Wrong(_) => CommandError::Refused(refusal.to_string()),
+            Refusal::Already(_) => CommandError::NothingToDo(refusal.to_string()),
+            Refusal::Wrong(_) => CommandError::Refused(refusal.to_string()),
         }
     }
 }
@@ -127,14 +143,9 @@ impl EtcdSession {
 
     /// Opens a session with a given configuration.
     pub fn of(config: &Config) -> Result<Self, CommandError> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| {
-            CommandError::Refused(format!("cannot start the event loop: {error}"))
-        })?;
-        let manager = EtcdManager::new(config.etcd.clone())?;
         Ok(Self {
-            runtime,
-            manager,
+            runtime: runtime()?,
+            manager: EtcdManager::new(config.etcd.clone())?,
             margin: config.etcd.renew_margin,
             settings: None,
         })
@@ -173,8 +184,20 @@ impl EtcdSession {
     }
 }
 
-/// Prints the error, if any, and returns the exit code.
+/// Creates the event loop of a command.
+pub(super) fn runtime() -> Result<Runtime, CommandError> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::Refused(format!("cannot start the event loop: {error}")))
+}
+
+/// Prints why there is nothing to do, or the error, and returns the exit code.
 pub fn end(done: Result<ExitCode, CommandError>) -> ExitCode {
+    let done = match done {
+        Err(CommandError::NothingToDo(why)) => say(&format!("{why}\n")).map(|()| ExitCode::SUCCESS),
+        done => done,
+    };
     done.unwrap_or_else(|stop| {
         super::print_error(&stop);
         ExitCode::from(stop.code())

@@ -12,8 +12,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::status::USAGE;
-use super::{flag_arg, terminal, text};
+use super::{USAGE, flag_arg, terminal, text};
 use crate::admin::network;
 use flanneld::backend;
 use lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};

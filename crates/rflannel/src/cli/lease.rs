@@ -12,8 +12,8 @@ use super::etcd_session::{
     self, CommandError, EXITS, EtcdSession, force_arg, json_arg, say, with_exits, yes_arg,
 };
 use super::{settings, text};
-use crate::admin::plan::{self, Plan, Refusal};
-use crate::admin::{Inventory, lookup, show};
+use crate::admin::plan::{self, Plan};
+use crate::admin::{Inventory, InventoryEntry, Refusal, lookup, show};
 
 const WHICH: &str = "A subnet, a key, a public IP, a host name, or the address of a pod";
 
@@ -93,25 +93,24 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
             plan::release(found(inventory, matches)?)
         }),
         Some(("move", matches)) => edit(matches, relocate),
-        _ => Err(CommandError::Usage {
-            text: "no command was given; see rflannel lease --help".into(),
-        }),
+        _ => Err(CommandError::Usage(
+            "no command was given; see rflannel lease --help".into(),
+        )),
     };
-    etcd_session::end(done)
+    etcd_session::end(done.map(|()| ExitCode::SUCCESS))
 }
 
-fn list(matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+fn list(matches: &ArgMatches) -> Result<(), CommandError> {
     let session = EtcdSession::open(matches)?;
     let inventory = session.inventory()?;
     say(&if matches.get_flag("json") {
         session.in_json(show::json(&inventory))
     } else {
         show::table(&inventory)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
-fn show(matches: &ArgMatches) -> Result<ExitCode, CommandError> {
+fn show(matches: &ArgMatches) -> Result<(), CommandError> {
     let session = EtcdSession::open(matches)?;
     let inventory = session.inventory()?;
     let entry = lookup::entry(&inventory, text(matches, "which")).map_err(CommandError::Refused)?;
@@ -120,14 +119,13 @@ fn show(matches: &ArgMatches) -> Result<ExitCode, CommandError> {
         session.in_json(show::json_of(&inventory, entry))
     } else {
         show::details(&inventory, entry)
-    })?;
-    Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn found<'a>(
     inventory: &'a Inventory,
     matches: &ArgMatches,
-) -> Result<&'a crate::admin::InventoryEntry, Refusal> {
+) -> Result<&'a InventoryEntry, Refusal> {
     lookup::entry(inventory, text(matches, "which")).map_err(Refusal::Wrong)
 }
 
@@ -157,7 +155,7 @@ fn relocate(inventory: &Inventory, matches: &ArgMatches) -> Result<Plan, Refusal
 fn edit(
     matches: &ArgMatches,
     decide: fn(&Inventory, &ArgMatches) -> Result<Plan, Refusal>,
-) -> Result<ExitCode, CommandError> {
+) -> Result<(), CommandError> {
     let force = matches
         .try_get_one::<bool>("force")
         .ok()
@@ -168,11 +166,5 @@ fn edit(
         force,
     };
     let session = EtcdSession::open(matches)?;
-    match carry_out(&session, consent, |inventory| decide(inventory, matches)) {
-        Err(CommandError::NothingToDo(why)) => {
-            say(&format!("{why}\n"))?;
-            Ok(ExitCode::SUCCESS)
-        }
-        done => done.map(|()| ExitCode::SUCCESS),
-    }
+    carry_out(&session, consent, |inventory| decide(inventory, matches))
 }

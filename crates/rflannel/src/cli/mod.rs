@@ -23,6 +23,11 @@ pub mod status;
 pub mod support_bundle;
 pub mod terminal;
 
+/// Exit code for a wrong command line, which is never an answer: `EX_USAGE`.
+const USAGE: u8 = 64;
+/// Exit code if there is no permission, or no usable answer.
+const CANNOT_TELL: u8 = 4;
+
 /// Prints an error to standard error in one write, so that lines of concurrent commands do not mix.
 fn print_error(what: impl Display) {
     // A closed standard error cannot be reported.

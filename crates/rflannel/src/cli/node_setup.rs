@@ -11,8 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::flag_arg;
-use super::status::USAGE;
+use super::{USAGE, flag_arg};
 use flanneld::cli::flag_table;
 use flanneld::cli::flanneld::{HINT, Mistake, Parsed, parse};
 use flanneld::util::atomic_file;

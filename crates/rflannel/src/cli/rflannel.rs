@@ -12,8 +12,8 @@ use flanneld::cli::flag_table;
 use flanneld::cli::flanneld::VERSION;
 
 use super::{
-    check, completion, config, examples, handover, lab, lease, man, mk_docker_opts, node_setup,
-    status, support_bundle,
+    USAGE, check, completion, config, examples, handover, lab, lease, man, mk_docker_opts,
+    node_setup, status, support_bundle,
 };
 
 /// A subcommand whose arguments clap parses: what makes its command, and what runs it.
@@ -91,7 +91,7 @@ fn ordinary(args: Vec<OsString>) -> ExitCode {
             return if error.exit_code() == 0 {
                 ExitCode::SUCCESS
             } else {
-                ExitCode::from(status::USAGE)
+                ExitCode::from(USAGE)
             };
         }
     };

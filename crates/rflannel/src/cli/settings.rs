@@ -163,7 +163,7 @@ pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
         .filter(|(name, value)| is_setting(name, value))
         .collect();
     if let Some(name) = matches.get_one::<String>("context") {
-        let mut line = context::named(name).map_err(usage)?;
+        let mut line = context::named(name).map_err(CommandError::Usage)?;
         line.args.extend(flags);
         let path = context::path().unwrap_or_default();
         return of_line(
@@ -212,7 +212,7 @@ fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
             return Ok(found);
         }
     }
-    match context::current().map_err(usage)? {
+    match context::current().map_err(CommandError::Usage)? {
         Some((name, line)) => {
             let path = context::path().unwrap_or_default();
             of_line(line, Source::Context { name, path }, socket)
@@ -236,12 +236,10 @@ fn running(socket: Option<&Path>) -> Result<Option<Process>, CommandError> {
     }
     match all.len() {
         0 | 1 => Ok(all.into_iter().next()),
-        several => Err(CommandError::Usage {
-            text: format!(
-                "{several} daemons run on this host; name one of them:\n{}",
-                choices(&all)
-            ),
-        }),
+        several => Err(CommandError::Usage(format!(
+            "{several} daemons run on this host; name one of them:\n{}",
+            choices(&all)
+        ))),
     }
 }
 
@@ -278,7 +276,7 @@ fn of_line(
     source: Source,
     socket: Option<PathBuf>,
 ) -> Result<Settings, CommandError> {
-    let config = parse(line.clone()).map_err(usage)?;
+    let config = parse(line.clone()).map_err(CommandError::Usage)?;
     Ok(Settings {
         config,
         source,
@@ -286,10 +284,6 @@ fn of_line(
         socket,
         process: None,
     })
-}
-
-fn usage(text: String) -> CommandError {
-    CommandError::Usage { text }
 }
 
 fn parse(line: CommandLine) -> Result<Config, String> {
@@ -349,12 +343,8 @@ impl Settings {
 
     /// Returns the settings as flags, including the environment: name and value.
     pub fn flags(&self) -> Result<Vec<(String, Option<String>)>, CommandError> {
-        let given =
-            go_flags::read(&flag_table::command(), self.line.args.clone()).map_err(|error| {
-                CommandError::Usage {
-                    text: error.to_string(),
-                }
-            })?;
+        let given = go_flags::read(&flag_table::command(), self.line.args.clone())
+            .map_err(|error| CommandError::Usage(error.to_string()))?;
         let text = |value: OsString| value.to_string_lossy().into_owned();
         let mut flags: Vec<(String, Option<String>)> = given
             .into_iter()

@@ -5,10 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
-use tokio::runtime::Builder;
 use tokio::time::{Instant, timeout};
 
-use super::etcd_session::CommandError;
+use super::etcd_session::{self, CommandError, EtcdSession};
 use super::settings::{self, Settings};
 use super::{flag_arg, terminal};
 use crate::admin::Inventory;
@@ -17,7 +16,6 @@ use flanneld::status::client::{self, Daemon};
 use flanneld::status::offline::{self, FromEtcd};
 use flanneld::status::report::{Report, State};
 use flanneld::status::{peers, text};
-use flanneld::subnet::etcd::EtcdManager;
 use flanneld::util::systemd;
 use flanneld::util::table::count;
 
@@ -25,10 +23,6 @@ use flanneld::util::table::count;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Interval of `--wait`.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Exit code for a wrong command line, which is never an answer: `EX_USAGE`.
-pub const USAGE: u8 = 64;
-/// No permission, or no usable answer.
-pub(super) const CANNOT_TELL: u8 = 4;
 
 const EXITS: &str = "\
 Exit codes:
@@ -76,7 +70,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
     loop {
         let (code, shown) = match once(matches) {
             Ok((state, text)) => (ExitCode::from(code(state)), print(&text, matches)),
-            Err((why, code)) => (complain(&why, code), Ok(())),
+            Err(stop) => (etcd_session::end(Err(stop.or_unknown())), Ok(())),
         };
         match again {
             Some(pause) if shown.is_ok() => std::thread::sleep(pause),
@@ -86,7 +80,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 /// Prints the status once. The settings are found again each time, because a daemon that was started meanwhile is a better source.
-fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
+fn once(matches: &ArgMatches) -> Result<(State, String), CommandError> {
     let end = matches
         .get_one::<u64>("wait")
         .map(|seconds| Instant::now() + Duration::from_secs(*seconds));
@@ -106,31 +100,20 @@ fn once(matches: &ArgMatches) -> Result<(State, String), (String, u8)> {
     }
 }
 
-fn seen(matches: &ArgMatches) -> Result<(Settings, Report), (String, u8)> {
-    let settings = settings::find(matches).map_err(refused)?;
-    let report = look(&settings).map_err(|error| (format!("rflannel: {error}\n"), CANNOT_TELL))?;
+fn seen(matches: &ArgMatches) -> Result<(Settings, Report), CommandError> {
+    let settings = settings::find(matches)?;
+    let report = look(&settings)?;
     Ok((settings, report))
-}
-
-/// Returns the output and exit code of a read-only command that ends without an answer.
-pub(super) fn refused(stop: CommandError) -> (String, u8) {
-    let code = if matches!(stop, CommandError::Usage { .. }) {
-        USAGE
-    } else {
-        CANNOT_TELL
-    };
-    (format!("rflannel: {stop}\n"), code)
 }
 
 fn shown(
     settings: &Settings,
     report: Report,
     matches: &ArgMatches,
-) -> Result<String, (String, u8)> {
+) -> Result<String, CommandError> {
     let is_json = matches.get_flag("json");
     if matches.get_flag("peers") {
-        let listed =
-            listed(settings, &report).map_err(|why| (format!("rflannel: {why}\n"), CANNOT_TELL))?;
+        let listed = listed(settings, &report).map_err(CommandError::Silent)?;
         return Ok(if is_json {
             settings.in_json(&serde_json::json!({ "peers": listed }).to_string())
         } else {
@@ -192,15 +175,13 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
 
 /// Reads the network configuration, the leases, and their hosts from etcd.
 pub(super) fn query_etcd(config: &Config) -> Result<FromEtcd, String> {
-    let runtime = Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| error.to_string())?;
-    let manager = EtcdManager::new(config.etcd.clone()).map_err(|error| error.to_string())?;
-    let answer = runtime.block_on(async { timeout(PATIENCE, manager.dump()).await });
-    let dump =
-        answer.map_err(|_| format!("etcd did not answer within {} s", PATIENCE.as_secs()))?;
-    let dump = dump.map_err(|error| error.to_string())?;
+    let dump = EtcdSession::of(config).and_then(|session| {
+        let dump = session.manager.dump();
+        session.ask(async { timeout(PATIENCE, dump).await.ok().transpose() })
+    });
+    let dump = dump
+        .map_err(|stop| stop.to_string())?
+        .ok_or_else(|| format!("etcd did not answer within {} s", PATIENCE.as_secs()))?;
     let inventory = Inventory::read(dump, &Default::default(), config.etcd.renew_margin);
     let (network, _) = inventory.network?;
     let mut found = FromEtcd {
@@ -243,10 +224,4 @@ fn code(state: State) -> u8 {
         State::NotRunning | State::Silent => 2,
         State::NotReady => 3,
     }
-}
-
-/// Prints an error to standard error. If that is closed, there is nowhere else to report it.
-pub(super) fn complain(text: &str, code: u8) -> ExitCode {
-    let _ = io::stderr().write_all(text.as_bytes());
-    ExitCode::from(code)
 }

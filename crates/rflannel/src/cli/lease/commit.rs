@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::admin::liveness::{self, ChallengeResult, Liveness};
-use crate::admin::plan::{Change, KeyLease, Plan, Put, Refusal};
-use crate::admin::{Inventory, InventoryEntry, show};
+use crate::admin::plan::{Change, KeyLease, Plan, Put};
+use crate::admin::{Inventory, InventoryEntry, Refusal, show};
 use crate::cli::etcd_session::{CommandError, EtcdSession, say};
 use flanneld::subnet::etcd::Answer;
 use flanneld::subnet::etcd::dump::Removal;

@@ -6,7 +6,7 @@ use clap::{Arg, ArgMatches, Command};
 use serde_json::json;
 
 use super::{chosen, root, say, write};
-use crate::cli::{flag_arg, terminal};
+use crate::cli::{etcd_session, flag_arg, terminal};
 use node_setup::Conflict;
 use node_setup::activate;
 use node_setup::apply;
@@ -49,9 +49,7 @@ pub(super) fn check(matches: &ArgMatches) -> Judged {
         &plan,
     )?));
     if matches.get_flag("online") {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = etcd_session::runtime()?;
         progress.next("asking etcd");
         findings.extend(runtime.block_on(online::judge(&model)));
         progress.next("asking the API servers");
