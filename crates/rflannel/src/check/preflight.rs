@@ -95,117 +95,96 @@ fn read() -> Host {
 }
 
 fn judge(host: &Host) -> Vec<Finding> {
-    [
-        kernel(host),
-        bridge(host),
-        rights(host),
-        port(host),
-        firewall(host),
-        tools(host),
-        forwarding(host),
-    ]
-    .into()
-}
-
-fn kernel(host: &Host) -> Finding {
-    if host.modules.contains("vxlan") {
-        Finding::ok("host-kernel", "the kernel has vxlan")
-    } else {
-        Finding::error(
-            "host-kernel",
-            "the kernel has no module vxlan",
-            "CONFIG_VXLAN, built in or as a module of the running kernel",
-            "modprobe vxlan; if that fails, install the modules of this kernel (linux-modules-extra on some distributions)",
-        )
-    }
-}
-
-fn bridge(host: &Host) -> Finding {
-    if host.modules.contains("br_netfilter") {
-        Finding::ok("host-br-netfilter", "the kernel has br_netfilter")
-    } else {
-        Finding::warning(
-            "host-br-netfilter",
-            "the kernel has no module br_netfilter",
-            "br_netfilter: without it, Kubernetes services do not reach pods on the same host",
-            "modprobe br_netfilter",
-        )
-    }
-}
-
-fn rights(host: &Host) -> Finding {
-    let missing: Vec<&str> = CAPABILITIES
+    let lacking: Vec<&str> = CAPABILITIES
         .iter()
         .filter(|(bit, _)| host.capabilities & (1_u64 << bit) == 0)
         .map(|(_, name)| *name)
         .collect();
-    match missing.as_slice() {
-        [] => Finding::ok(
-            "host-capabilities",
-            "the process has CAP_NET_ADMIN and CAP_NET_RAW",
-        ),
-        missing => Finding::error(
-            "host-capabilities",
-            format!("the process lacks {}", missing.join(" and ")),
-            "both capabilities, for the daemon and for this check",
-            "run as root, outside of containers that drop capabilities",
-        ),
-    }
-}
-
-fn port(host: &Host) -> Finding {
-    if !host.is_port_taken {
-        Finding::ok("host-port", format!("UDP port {PORT} is free"))
-    } else {
-        Finding::error(
-            "host-port",
-            format!("a program uses UDP port {PORT}"),
-            "a free port for the overlay",
-            format!(
-                "ss -ulpn sport = {PORT} names the program; stop it, or choose another Backend Port for the whole cluster"
+    vec![
+        unless(
+            host.modules.contains("vxlan"),
+            "the kernel has vxlan",
+            Finding::error(
+                "host-kernel",
+                "the kernel has no module vxlan",
+                "CONFIG_VXLAN, built in or as a module of the running kernel",
+                "modprobe vxlan; if that fails, install the modules of this kernel (linux-modules-extra on some distributions)",
             ),
-        )
-    }
-}
-
-fn firewall(host: &Host) -> Finding {
-    match host.blocks.as_slice() {
-        [] => Finding::ok(
-            "host-firewall",
+        ),
+        unless(
+            host.modules.contains("br_netfilter"),
+            "the kernel has br_netfilter",
+            Finding::warning(
+                "host-br-netfilter",
+                "the kernel has no module br_netfilter",
+                "br_netfilter: without it, Kubernetes services do not reach pods on the same host",
+                "modprobe br_netfilter",
+            ),
+        ),
+        unless(
+            lacking.is_empty(),
+            "the process has CAP_NET_ADMIN and CAP_NET_RAW",
+            Finding::error(
+                "host-capabilities",
+                format!("the process lacks {}", lacking.join(" and ")),
+                "both capabilities, for the daemon and for this check",
+                "run as root, outside of containers that drop capabilities",
+            ),
+        ),
+        unless(
+            !host.is_port_taken,
+            format!("UDP port {PORT} is free"),
+            Finding::error(
+                "host-port",
+                format!("a program uses UDP port {PORT}"),
+                "a free port for the overlay",
+                format!(
+                    "ss -ulpn sport = {PORT} names the program; stop it, or choose another Backend Port for the whole cluster"
+                ),
+            ),
+        ),
+        unless(
+            host.blocks.is_empty(),
             format!("no rule that names UDP port {PORT} drops packets"),
+            Finding::error(
+                "host-firewall",
+                format!(
+                    "rules that may drop UDP port {PORT}: {}",
+                    host.blocks.join("; ")
+                ),
+                "the port open between all hosts",
+                "remove the rule, or accept the port before it",
+            ),
         ),
-        rules => Finding::error(
-            "host-firewall",
-            format!("rules that may drop UDP port {PORT}: {}", rules.join("; ")),
-            "the port open between all hosts",
-            "remove the rule, or accept the port before it",
+        unless(
+            !host.programs.is_empty(),
+            "iptables or nft is installed",
+            Finding::error(
+                "host-tools",
+                "neither iptables nor nft is installed",
+                "iptables, or nft with \"EnableNFTables\" in the network configuration",
+                "apt-get install iptables",
+            ),
         ),
-    }
+        unless(
+            host.forwards,
+            "net.ipv4.ip_forward is 1",
+            Finding::warning(
+                "host-forwarding",
+                "net.ipv4.ip_forward is 0",
+                "1, so that pods reach other hosts (docker sets it)",
+                "sysctl -w net.ipv4.ip_forward=1; make it permanent in /etc/sysctl.d",
+            ),
+        ),
+    ]
 }
 
-fn tools(host: &Host) -> Finding {
-    if !host.programs.is_empty() {
-        Finding::ok("host-tools", "iptables or nft is installed")
+/// Returns the problem, or what was found instead of it.
+fn unless(is_fine: bool, found: impl Into<String>, problem: Finding) -> Finding {
+    if is_fine {
+        Finding::ok(problem.id, found)
     } else {
-        Finding::error(
-            "host-tools",
-            "neither iptables nor nft is installed",
-            "iptables, or nft with \"EnableNFTables\" in the network configuration",
-            "apt-get install iptables",
-        )
-    }
-}
-
-fn forwarding(host: &Host) -> Finding {
-    if host.forwards {
-        Finding::ok("host-forwarding", "net.ipv4.ip_forward is 1")
-    } else {
-        Finding::warning(
-            "host-forwarding",
-            "net.ipv4.ip_forward is 0",
-            "1, so that pods reach other hosts (docker sets it)",
-            "sysctl -w net.ipv4.ip_forward=1; make it permanent in /etc/sysctl.d",
-        )
+        problem
     }
 }
 
