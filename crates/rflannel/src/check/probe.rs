@@ -18,10 +18,10 @@ use flanneld::probe::{ArpSocket, CaptureSocket, EchoSocket, Refusal, Tunnel, is_
 use flanneld::util::family::Family;
 
 /// Size of a small packet.
-const SMALL: u32 = 84;
+pub(super) const SMALL: u32 = 84;
 /// A port that no program listens at, as traceroute uses. A host answers a packet to it only if the checksum is correct.
 const UNUSED_PORT: u16 = 33_434;
-const DATAGRAM: &[u8] = b"rflannel check";
+pub(super) const DATAGRAM: &[u8] = b"rflannel check";
 
 /// Probes a peer with a small and a large packet. The round trip on the underlay is measured for comparison.
 pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
@@ -241,7 +241,6 @@ impl Session<'_> {
 
     /// Returns whether the peer reports the port as closed.
     async fn is_minded(&self, socket: &UdpSocket, by_hand: Option<(&Tunnel, &[u8])>) -> bool {
-        let mut nothing = [0; 1];
         for attempt in 1..=self.timing.attempts {
             let sent = match by_hand {
                 Some((tunnel, frame)) => tunnel.send(frame).await,
@@ -251,20 +250,11 @@ impl Session<'_> {
             if sent.is_err_and(|error| is_refused(&error)) {
                 return true;
             }
-            let replies = timeout(self.pause_after(attempt), socket.recv(&mut nothing)).await;
-            if replies.is_ok_and(|replies| replies.is_err_and(|error| is_refused(&error))) {
+            if is_reported_closed(socket, pause_after(self.timing, attempt)).await {
                 return true;
             }
         }
         false
-    }
-
-    fn pause_after(&self, attempt: u16) -> Duration {
-        if attempt >= self.timing.attempts {
-            self.timing.patience
-        } else {
-            self.timing.gap
-        }
     }
 
     async fn tunnel(&self, spec: &LinkSpec) -> io::Result<Tunnel> {
@@ -294,7 +284,7 @@ impl Session<'_> {
                     _ => {}
                 }
             }
-            if timeout(self.pause_after(attempt), tunnel.refused())
+            if timeout(pause_after(self.timing, attempt), tunnel.refused())
                 .await
                 .is_ok()
             {
@@ -354,8 +344,22 @@ fn unseen(outcome: Outcome) -> Echo {
     progress(outcome, false, false)
 }
 
+/// Waits for the report that the port is closed.
+pub(super) async fn is_reported_closed(socket: &UdpSocket, pause: Duration) -> bool {
+    let answer = timeout(pause, socket.recv(&mut [0; 1])).await;
+    answer.is_ok_and(|answer| answer.is_err_and(|error| is_refused(&error)))
+}
+
+pub(super) fn pause_after(timing: Timing, attempt: u16) -> Duration {
+    if attempt >= timing.attempts {
+        timing.patience
+    } else {
+        timing.gap
+    }
+}
+
 /// Interprets an error of sending to a port.
-fn refused(error: &io::Error) -> Port {
+pub(super) fn refused(error: &io::Error) -> Port {
     if is_refused(error) {
         return Port::Refused;
     }
