@@ -95,6 +95,15 @@ impl Inventory {
         self.entries.iter().filter_map(|entry| entry.lease.as_ref())
     }
 
+    /// Returns the entry of the lease with these subnets.
+    pub fn entry_of(&self, subnets: &Subnets) -> Option<&InventoryEntry> {
+        let is_meant = |entry: &&InventoryEntry| {
+            let lease = entry.lease.as_ref();
+            lease.is_some_and(|lease| lease.subnets == *subnets)
+        };
+        self.entries.iter().find(is_meant)
+    }
+
     /// Returns the full key of a lease.
     pub fn key(&self, subnets: &Subnets) -> String {
         format!("{}/subnets/{}", self.prefix, key::format(subnets))

@@ -54,9 +54,14 @@ pub fn judge(entry: &InventoryEntry, voice: ChallengeResult, margin: Duration) -
 }
 
 fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
-    let TimeOfLife { age, left } = match TimeOfLife::of(entry.expiry) {
-        Ok(times) => times,
-        Err(life) => return life,
+    let (age, left) = match entry.expiry {
+        Expiry::Never => {
+            return Liveness::Possible(
+                "a reservation is never renewed, so whether its host is alive is unknown".into(),
+            );
+        }
+        Expiry::Over => return Liveness::Gone("it has just expired".into()),
+        Expiry::In(times) => (times.granted.saturating_sub(times.left), times.left),
     };
     let renewed = format!("renewed {} ago", text(age));
     match (entry.owner.is_some(), age > HOURLY, left < margin) {
@@ -72,26 +77,6 @@ fn by_time(entry: &InventoryEntry, margin: Duration) -> Liveness {
             "{renewed}; it has no owner record, and Go flannel renews once a day: whether the host is alive is unknown until less than {} are left",
             text(margin)
         )),
-    }
-}
-
-struct TimeOfLife {
-    age: Duration,
-    left: Duration,
-}
-
-impl TimeOfLife {
-    fn of(expiry: Expiry) -> Result<Self, Liveness> {
-        match expiry {
-            Expiry::Never => Err(Liveness::Possible(
-                "a reservation is never renewed, so whether its host is alive is unknown".into(),
-            )),
-            Expiry::Over => Err(Liveness::Gone("it has just expired".into())),
-            Expiry::In(times) => Ok(Self {
-                age: times.granted.saturating_sub(times.left),
-                left: times.left,
-            }),
-        }
     }
 }
 

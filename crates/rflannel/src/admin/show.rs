@@ -259,9 +259,8 @@ fn put_lines(inventory: &Inventory, put: &Put, wrote: &str, deleted: &str) -> Ve
 
 fn deletions(inventory: &Inventory, lease: &Lease, deleted: &str) -> Vec<String> {
     let recorded = inventory
-        .entries
-        .iter()
-        .any(|entry| entry.subnets() == lease.subnets && entry.recorded.is_some());
+        .entry_of(&lease.subnets)
+        .is_some_and(|entry| entry.recorded.is_some());
     let owner = recorded.then(|| format!("{deleted} {}", inventory.owners_key(&lease.subnets)));
     std::iter::once(format!("{deleted} {}", inventory.key(&lease.subnets)))
         .chain(owner)

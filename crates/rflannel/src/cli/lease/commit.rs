@@ -43,7 +43,8 @@ pub(super) fn carry_out(
         let voice = ask(session, entry)?;
         if voice != ChallengeResult::NotChallenged {
             // The challenge was a write, so it changed the revision of the lease.
-            (inventory, plan) = again(session, plan_of)?;
+            inventory = session.inventory()?;
+            plan = plan_of(&inventory)?;
         }
         let judged =
             victim(&inventory, &plan).map(|entry| liveness::judge(entry, voice, session.margin));
@@ -59,15 +60,6 @@ pub(super) fn carry_out(
     commit(session, &inventory, &plan)?;
     say(&show::steps(&inventory, &plan, true))?;
     follow_up(session, &plan, liveness.as_ref())
-}
-
-fn again(
-    session: &EtcdSession,
-    plan_of: impl Fn(&Inventory) -> Result<Plan, CommandError>,
-) -> Result<(Inventory, Plan), CommandError> {
-    let inventory = session.inventory()?;
-    let plan = plan_of(&inventory)?;
-    Ok((inventory, plan))
 }
 
 fn preview(
@@ -98,9 +90,8 @@ fn victim<'a>(inventory: &'a Inventory, plan: &Plan) -> Option<&'a InventoryEntr
         Change::Put(put) => put.replaces.first()?.subnets,
     };
     inventory
-        .entries
-        .iter()
-        .find(|entry| plan.takes_from_live_host && entry.subnets() == subnets)
+        .entry_of(&subnets)
+        .filter(|_| plan.takes_from_live_host)
 }
 
 fn ask(session: &EtcdSession, entry: &InventoryEntry) -> Result<ChallengeResult, CommandError> {
@@ -227,24 +218,13 @@ async fn comes_back(
     let start = Instant::now();
     while start.elapsed() < REACTION {
         sleep(LOOK).await;
-        let inventory = Inventory::read(
-            session.manager.dump().await?,
-            &std::collections::BTreeMap::new(),
-            session.margin,
-        );
-        let find = |subnets: Subnets| {
-            inventory
-                .entries
-                .iter()
-                .find(|entry| entry.subnets() == subnets)
-        };
-        if find(old).is_some() {
+        let dump = session.manager.dump().await?;
+        let inventory = Inventory::read(dump, &Default::default(), session.margin);
+        if inventory.entry_of(&old).is_some() {
             return Ok(Reaction::TookItBack);
         }
-        if new
-            .and_then(find)
-            .is_some_and(|entry| entry.owner.is_some())
-        {
+        let taken = new.and_then(|new| inventory.entry_of(&new));
+        if taken.is_some_and(|entry| entry.owner.is_some()) {
             return Ok(Reaction::WentOver);
         }
     }
@@ -254,20 +234,15 @@ async fn comes_back(
 /// Deletes what a move has written, if no host has taken it.
 fn undo(session: &EtcdSession, subnets: &Subnets) -> Result<(), CommandError> {
     let inventory = session.inventory()?;
-    let entry = inventory
-        .entries
-        .iter()
-        .find(|entry| entry.subnets() == *subnets);
-    let Some(lease) = entry
-        .filter(|entry| entry.recorded.is_none())
-        .and_then(|entry| entry.lease.clone())
-    else {
+    let unclaimed = inventory
+        .entry_of(subnets)
+        .filter(|entry| entry.recorded.is_none());
+    let Some(lease) = unclaimed.and_then(|entry| entry.lease.clone()) else {
         return Ok(());
     };
+    let owner = Before::Absent;
+    let removal = Removal { lease, owner };
     session
-        .ask(session.manager.remove_lease(&Removal {
-            lease,
-            owner: Before::Absent,
-        }))
+        .ask(session.manager.remove_lease(&removal))
         .map(drop)
 }
