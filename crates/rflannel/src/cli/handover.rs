@@ -32,9 +32,9 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 
 fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
     let scene = Scene::look(matches)?;
-    let facts = scene.facts();
-    let findings = handover::findings(&facts);
-    say(&report(&facts, &findings)?)?;
+    let facts = &scene.facts;
+    let findings = handover::findings(facts);
+    say(&report(facts, &findings)?)?;
     let stops = findings
         .iter()
         .any(|finding| matches!(finding, Finding::Stop(_)));
@@ -44,15 +44,15 @@ fn hand_over(matches: &ArgMatches) -> Result<(), CommandError> {
         ));
     }
     match (matches.get_flag("yes"), facts.running) {
-        (false, _) => say(&next(&facts)?),
+        (false, _) => say(&next(facts)?),
         (true, true) => Err(CommandError::Refused(
             "refused: the daemon runs and would restore what is removed; stop it first (packets keep flowing)".into(),
         )),
-        (true, false) => clear(&scene, &facts.leftovers),
+        (true, false) => clear(&scene),
     }
 }
 
-fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandError> {
+fn report(facts: &Facts, findings: &[Finding]) -> Result<String, CommandError> {
     let mut lines: Vec<String> = findings
         .iter()
         .map(|finding| match finding {
@@ -73,7 +73,7 @@ fn report(facts: &Facts<'_>, findings: &[Finding]) -> Result<String, CommandErro
 }
 
 /// Returns the lines of a unit that differ.
-fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
+fn unit(facts: &Facts) -> Result<Vec<String>, CommandError> {
     let words = handover::gos_flags(&facts.flags);
     let line = |program: &str, words: Vec<String>| {
         let words: Vec<Word> = words.into_iter().map(Word::Literal).collect();
@@ -104,11 +104,11 @@ fn unit(facts: &Facts<'_>) -> Result<Vec<String>, CommandError> {
     Ok(lines)
 }
 
-fn next(facts: &Facts<'_>) -> Result<String, CommandError> {
+fn next(facts: &Facts) -> Result<String, CommandError> {
     let given = facts
         .flags
         .iter()
-        .map(|(name, value)| shell(flag(name, value.as_deref())));
+        .map(|(name, value)| shell(handover::spelled(name, value.as_deref())));
     let again = given.collect::<Result<Vec<_>, _>>()?.join(" ");
     let stop = if facts.running {
         "stop the daemon (systemctl stop flanneld; packets keep flowing), then "
@@ -130,17 +130,9 @@ fn shell(word: String) -> Result<String, CommandError> {
     quoted.map_err(|error| CommandError::Refused(format!("{word:?}: {error}")))
 }
 
-fn flag(name: &str, value: Option<&str>) -> String {
-    match value {
-        Some(_) if name == "etcd-password" => format!("-{name}=***"),
-        Some(value) => format!("-{name}={value}"),
-        None => format!("-{name}"),
-    }
-}
-
 /// Removes what Go flannel would leave behind. Nothing of it carries packets.
-fn clear(scene: &Scene, leftovers: &[Leftover]) -> Result<(), CommandError> {
-    for leftover in leftovers {
+fn clear(scene: &Scene) -> Result<(), CommandError> {
+    for leftover in &scene.facts.leftovers {
         remove(scene, leftover)
             .map_err(|why| CommandError::Refused(format!("cannot remove {leftover}: {why}")))?;
         say(&format!("removed {leftover}\n"))?;
@@ -192,7 +184,9 @@ fn blackhole(dst: ipnetwork::IpNetwork) -> Result<(), String> {
 }
 
 fn owner(scene: &Scene, key: &str, recorded: i64) -> Result<(), String> {
-    let (Some(session), Some(lease)) = (&scene.session, scene.lease()) else {
+    let entry = scene.facts.lease.as_ref();
+    let lease = entry.and_then(|entry| entry.lease.as_ref());
+    let (Some(session), Some(lease)) = (&scene.session, lease) else {
         return Err("etcd was not asked".into());
     };
     match session
