@@ -15,6 +15,7 @@ const IPV6: &str = r#"{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd30:
 pub(super) const MAX_HOSTS: u8 = 250;
 
 /// Options of a lab. The defaults are three hosts, one etcd member, and mutual TLS.
+#[must_use]
 #[derive(Debug, Clone)]
 pub struct LabOptions {
     pub(super) name: String,
@@ -47,93 +48,71 @@ impl LabOptions {
     }
 
     /// Sets the name. Only a kept lab needs a unique one.
-    #[must_use]
-    pub fn name(self, name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            ..self
-        }
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
     }
 
     /// Sets the number of hosts that [`super::Lab::start`] creates, at most 250.
-    #[must_use]
-    pub fn hosts(self, hosts: u8) -> Self {
-        Self { hosts, ..self }
+    pub fn hosts(mut self, hosts: u8) -> Self {
+        self.hosts = hosts;
+        self
     }
 
     /// Sets the number of etcd members: one or three.
-    #[must_use]
-    pub fn etcd_members(self, etcd_members: u8) -> Self {
-        Self {
-            etcd_members,
-            ..self
-        }
+    pub fn etcd_members(mut self, etcd_members: u8) -> Self {
+        self.etcd_members = etcd_members;
+        self
     }
 
     /// Makes etcd use plain HTTP.
-    #[must_use]
-    pub fn no_tls(self) -> Self {
-        Self { tls: false, ..self }
+    pub fn no_tls(mut self) -> Self {
+        self.tls = false;
+        self
     }
 
     /// Adds flags for every etcd member.
-    #[must_use]
-    pub fn etcd_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            etcd_args: args.into_iter().map(Into::into).collect(),
-            ..self
-        }
+    pub fn etcd_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.etcd_args = args.into_iter().map(Into::into).collect();
+        self
     }
 
     /// Sets the prefix of all keys in etcd; the default is `/kubernetes/network`.
-    #[must_use]
-    pub fn prefix(self, prefix: impl Into<String>) -> Self {
-        Self {
-            prefix: prefix.into(),
-            ..self
-        }
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
     }
 
     /// Sets the network configuration (JSON) that is written to `<prefix>/config`.
-    #[must_use]
-    pub fn network(self, json: impl Into<String>) -> Self {
-        Self {
-            network: json.into(),
-            ..self
-        }
+    pub fn network(mut self, json: impl Into<String>) -> Self {
+        self.network = json.into();
+        self
     }
 
-    #[must_use]
     pub fn dual_stack(self) -> Self {
         self.network(DUAL_STACK)
     }
 
-    #[must_use]
     pub fn ipv6(self) -> Self {
         self.network(IPV6)
     }
 
     /// Changes the backend in the current network configuration.
-    #[must_use]
-    pub fn backend(self, name: &str) -> Self {
-        let network = self
-            .network
-            .replace(r#""Type":"vxlan""#, &format!(r#""Type":"{name}""#));
-        Self { network, ..self }
+    pub fn backend(mut self, name: &str) -> Self {
+        let chosen = format!(r#""Type":"{name}""#);
+        self.network = self.network.replace(r#""Type":"vxlan""#, &chosen);
+        self
     }
 
     /// Adds flags for every `flanneld`.
-    #[must_use]
-    pub fn flanneld_args<S: Into<String>>(self, args: impl IntoIterator<Item = S>) -> Self {
-        Self {
-            flanneld_args: args.into_iter().map(Into::into).collect(),
-            ..self
-        }
+    pub fn flanneld_args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.flanneld_args = args.into_iter().map(Into::into).collect();
+        self
     }
 
-    #[must_use]
-    pub fn report(self, report: Report) -> Self {
-        Self { report, ..self }
+    pub fn report(mut self, report: Report) -> Self {
+        self.report = report;
+        self
     }
 
     /// Checks what can be checked before anything is created.
