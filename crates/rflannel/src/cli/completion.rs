@@ -15,107 +15,10 @@ use flanneld::cli::flag_table::{self, Flag, Kind, Support};
 
 /// Completion of `rflannel`, from four tables, each by the words of a command: its flags and subcommands, the values of a flag, the
 /// values of each operand, and the flags that exclude each other.
-const TOOL: &str = r#"
-declare -A _rflannel_words=(
-@WORDS@)
-declare -A _rflannel_values=(
-@VALUES@)
-declare -A _rflannel_operands=(
-@OPERANDS@)
-declare -A _rflannel_excluded=(
-@EXCLUDED@)
+const TOOL: &str = include_str!("completion.bash");
 
-# What an operand or a value is: words, or one of these.
-_rflannel_offer() {
-    local cur=$1
-    shift
-    case $1 in
-    @none) ;;
-    @files) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- "$cur")) ;;
-    @directories) compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -d -- "$cur")) ;;
-    @hosts) COMPREPLY=($(compgen -W "$(rflannel lab ps 2>/dev/null | awk '/^  /{print $1}')" -- "$cur")) ;;
-    *) COMPREPLY=($(compgen -W "$*" -- "$cur")) ;;
-    esac
-}
-
-_rflannel() {
-    local cur=${COMP_WORDS[COMP_CWORD]} path=rflannel flag= joined= given=" " operands=0 word i takes
-    COMPREPLY=()
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        word=${COMP_WORDS[i]}
-        # bash makes a word of an equal sign.
-        if [[ $word == = ]]; then
-            joined=1
-            continue
-        fi
-        takes=${_rflannel_values["$path $flag"]}
-        if [[ -n $flag && -n $takes && ( -n $joined || $takes != =* ) ]]; then
-            flag= joined=
-            continue
-        fi
-        flag= joined=
-        if [[ $word == -- ]]; then
-            _rflannel_rest "$path" "$((i + 1))"
-            return
-        elif [[ $word == -* ]]; then
-            flag=$word given+="$word ${_rflannel_excluded["$path $word"]} "
-        elif [[ $operands == 0 && -n ${_rflannel_words["$path $word"]} ]]; then
-            path+=" $word"
-        else
-            operands=$((operands + 1))
-        fi
-    done
-    [[ $cur != = ]] || joined=1 cur=
-    takes=${_rflannel_values["$path $flag"]}
-    if [[ -n $flag && -n $takes && ( -n $joined || $takes != =* ) ]]; then
-        _rflannel_offer "$cur" ${takes#=}
-        return
-    fi
-    if [[ $cur == -* ]]; then
-        for word in ${_rflannel_words["$path"]}; do
-            [[ $word != -* || $given == *" $word "* ]] || COMPREPLY+=($(compgen -W "$word" -- "$cur"))
-        done
-        return
-    fi
-    local offer=(${_rflannel_operands["$path $operands"]})
-    if [[ $operands == 0 ]]; then
-        for word in ${_rflannel_words["$path"]}; do
-            [[ $word == -* ]] || offer+=("$word")
-        done
-    fi
-    [[ ${#offer[@]} == 0 ]] || _rflannel_offer "$cur" "${offer[@]}"
-}
-
-# What follows two dashes: a command on a host of a lab, or the daemon's flags.
-_rflannel_rest() {
-    local first=$2
-    if [[ $1 == "rflannel lab exec" ]]; then
-        if [[ $COMP_CWORD == "$first" ]]; then
-            COMPREPLY=($(compgen -c -- "${COMP_WORDS[COMP_CWORD]}"))
-        else
-            _rflannel_offer "${COMP_WORDS[COMP_CWORD]}" @files
-        fi
-    elif [[ -n ${_rflannel_operands["$1 --"]} ]]; then
-        _flanneld
-    fi
-}
-complete -F _rflannel rflannel
-"#;
-
-const DAEMON: &str = r#"_flanneld() {
-    local cur=${COMP_WORDS[COMP_CWORD]} flag=${COMP_WORDS[COMP_CWORD-1]}
-    # bash makes a word of an equal sign.
-    case $cur in =) cur= ;; esac
-    case $flag in =) flag=${COMP_WORDS[COMP_CWORD-2]} ;; esac
-    COMPREPLY=()
-    case ${flag#-} in
-@VALUES@    esac
-    case $cur in
-    --*) COMPREPLY=($(compgen -P -- -W "@FLAGS@" -- "${cur#--}")) ;;
-    *) COMPREPLY=($(compgen -P - -W "@FLAGS@" -- "${cur#-}")) ;;
-    esac
-}
-"#;
+/// Completion of `flanneld`, by a pattern for each flag that takes a value.
+const DAEMON: &str = include_str!("completion_daemon.bash");
 
 /// Hosts of running labs, for fish.
 const FISH_HOSTS: &str = "complete -c rflannel -n '__fish_seen_subcommand_from lab; and __fish_seen_subcommand_from exec stop start cut break mend' \
@@ -127,7 +30,7 @@ const ZSH_HOSTS: &str = "\n_rflannel_hosts() {\n    compadd -- ${(f)\"$(rflannel
 pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
     if shell == Shell::Bash {
         command.build();
-        return bash_function(&working_flags()) + &tables(command);
+        return format!("{}\n{}", bash_function(&working_flags()), tables(command));
     }
     let (name, mut script) = (command.get_name().to_owned(), Vec::new());
     clap_complete::generate(shell, command, name, &mut script);
@@ -336,7 +239,7 @@ fn bash_function(flags: &[&Flag]) -> String {
         .collect();
     let names: Vec<&str> = flags.iter().map(|flag| flag.name).collect();
     DAEMON
-        .replace("@VALUES@", &values)
+        .replace("    @VALUES@) ;;\n", &values)
         .replace("@FLAGS@", &names.join(" "))
 }
 
@@ -394,6 +297,15 @@ mod tests {
             .filter(|line| !line.is_empty())
             .map(str::to_owned)
             .collect()
+    }
+
+    #[test]
+    fn bash_accepts_the_scripts_and_their_templates() {
+        let whole = tool(Shell::Bash, &mut super::super::rflannel::command());
+        for script in [whole.as_str(), TOOL, DAEMON] {
+            let output = Command::new("bash").args(["-nc", script]).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+        }
     }
 
     #[test]
