@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, value_parser};
 use super::etcd_session::{self, CommandError, runtime};
 use super::settings::{self, Settings, Source};
 use super::status::query_etcd;
-use super::{CANNOT_TELL, flag_arg, terminal};
+use super::{CANNOT_TELL, flag_arg, terminal, value_arg};
 use crate::check::junit;
 use crate::check::render::json::Document;
 use crate::check::render::text::{self, Style};
@@ -49,19 +49,16 @@ pub fn command() -> Command {
             ),
             flag_arg("all", "Print a table of all peers with times, including those that are reached"),
             flag_arg("json", "Print a JSON document; the same as --output=json"),
-            Arg::new("output").long("output").value_name("FORMAT").value_parser(["text", "json", "junit"]).conflicts_with("json").help(
-                "Format: text, a JSON document, or JUnit XML for CI systems [default: text]",
-            ),
+            value_arg("output", "FORMAT", "Format: text, a JSON document, or JUnit XML for CI systems [default: text]")
+                .value_parser(["text", "json", "junit"])
+                .conflicts_with("json"),
             Arg::new("underlay").long("underlay").value_name("HOST").conflicts_with_all(["peer", "all"]).help(
                 "Only test whether UDP packets to the VXLAN port of this host or address arrive; needs no daemon on either side",
             ),
-            Arg::new("port").long("port").value_name("PORT").requires("underlay").default_value("8472").value_parser(value_parser!(u16).range(1..)).help("VXLAN port"),
-            Arg::new("timeout")
-                .long("timeout")
-                .value_name("SECONDS")
+            value_arg("port", "PORT", "VXLAN port").requires("underlay").default_value("8472").value_parser(value_parser!(u16).range(1..)),
+            value_arg("timeout", "SECONDS", "Seconds to wait for an answer")
                 .default_value("1")
-                .value_parser(value_parser!(u64).range(1..=60))
-                .help("Seconds to wait for an answer"),
+                .value_parser(value_parser!(u64).range(1..=60)),
         ])
         .args(settings::args())
 }

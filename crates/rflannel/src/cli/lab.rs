@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{USAGE, flag_arg, terminal, text};
+use super::{USAGE, flag_arg, terminal, text, value_arg};
 use crate::admin::network;
 use flanneld::backend;
 use lab::{FAULTS, KeptLab, Lab, LabError, LabOptions, Matrix, kept_labs};
@@ -60,7 +60,7 @@ Exit codes:
 fn verb(name: &'static str, about: &'static str) -> Command {
     Command::new(name)
         .about(about)
-        .args([name_arg(), host_arg()])
+        .args([name_arg(), host_arg("Name of the host: h1, or 1")])
 }
 
 fn break_command() -> Command {
@@ -83,15 +83,13 @@ fn break_command() -> Command {
             name_arg(),
             kind.value_parser(PossibleValuesParser::new(names))
                 .help("The fault; see the list below"),
-            host_arg(),
+            host_arg("Name of the host: h1, or 1"),
         ])
 }
 
-fn host_arg() -> Arg {
-    Arg::new("host")
-        .value_name("HOST")
-        .required(true)
-        .help("Name of the host: h1, or 1")
+fn host_arg(help: &'static str) -> Arg {
+    let arg = Arg::new("host").value_name("HOST");
+    arg.required(true).help(help)
 }
 
 fn up_command() -> Command {
@@ -136,10 +134,7 @@ fn exec_command() -> Command {
         .args([
             name_arg(),
             flag_arg("pod", "Run it in the host's pod"),
-            Arg::new("host")
-                .value_name("HOST")
-                .required(true)
-                .help("Name of the node: h1 or 1, an etcd member such as e1, or switch"),
+            host_arg("Name of the node: h1 or 1, an etcd member such as e1, or switch"),
             Arg::new("command")
                 .last(true)
                 .num_args(0..)
@@ -159,37 +154,24 @@ fn name_arg() -> Arg {
     value_arg("name", "NAME", "Name of the lab").default_value("lab")
 }
 
-fn value_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg {
-    Arg::new(name).long(name).value_name(value).help(help)
-}
-
 pub fn run(matches: &ArgMatches) -> ExitCode {
     let done = match matches.subcommand() {
         Some(("up", matches)) => up(matches),
         Some(("exec", matches)) => exec(matches),
         Some(("down", matches)) => down(matches),
-        Some(("stop", matches)) => {
-            on_host(matches, |lab, host| lab.stop(host), "stopped flanneld on")
-        }
-        Some(("start", matches)) => {
-            on_host(matches, |lab, host| lab.start(host), "started flanneld on")
-        }
-        Some(("cut", matches)) => {
-            on_host(matches, |lab, host| lab.cut(host), "pulled the cable of")
-        }
-        Some(("mend", matches)) => on_host(matches, |lab, host| lab.mend(host), "mended"),
+        Some(("stop", matches)) => on_host(matches, KeptLab::stop, "stopped flanneld on"),
+        Some(("start", matches)) => on_host(matches, KeptLab::start, "started flanneld on"),
+        Some(("cut", matches)) => on_host(matches, KeptLab::cut, "pulled the cable of"),
+        Some(("mend", matches)) => on_host(matches, KeptLab::mend, "mended"),
         Some(("break", matches)) => make_fault(matches),
         _ => ps(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error @ LabError::BadOption(_)) => {
-            super::print_error(&error);
-            ExitCode::from(USAGE)
-        }
         Err(error) => {
             super::print_error(&error);
-            ExitCode::FAILURE
+            let is_usage = matches!(error, LabError::BadOption(_));
+            ExitCode::from(if is_usage { USAGE } else { 1 })
         }
     }
 }

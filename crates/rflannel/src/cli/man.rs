@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::{error, fs};
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command, value_parser};
 
+use super::etcd_session::{self, CommandError};
+use super::value_arg;
 pub use markdown::pages as markdown_pages;
 
 struct Page {
@@ -29,34 +31,31 @@ pub fn command() -> Command {
     Command::new("man")
         .about("Write the manual pages of rflannel and flanneld")
         .args([
-            Arg::new("output")
-                .long("output")
-                .value_name("DIR")
-                .required(true)
-                .value_parser(value_parser!(PathBuf))
-                .help("Directory in which man1 and man8 are created, such as /usr/local/share/man"),
-            Arg::new("date")
-                .long("date")
-                .value_name("YYYY-MM-DD")
-                .default_value("")
-                .hide_default_value(true)
-                .help("Date of the pages [default: none, so that the output is reproducible]"),
+            value_arg(
+                "output",
+                "DIR",
+                "Directory in which man1 and man8 are created, such as /usr/local/share/man",
+            )
+            .required(true)
+            .value_parser(value_parser!(PathBuf)),
+            value_arg(
+                "date",
+                "YYYY-MM-DD",
+                "Date of the pages [default: none, so that the output is reproducible]",
+            )
+            .default_value("")
+            .hide_default_value(true),
         ])
 }
 
 /// Runs the parsed subcommand; `tool` is the command of `rflannel`.
 pub fn run(matches: &ArgMatches, tool: Command) -> ExitCode {
-    match write(matches, tool) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            super::print_error(&error);
-            ExitCode::FAILURE
-        }
-    }
+    let done = write(matches, tool).map(|()| ExitCode::SUCCESS);
+    etcd_session::end(done.map_err(|error| CommandError::Refused(error.to_string())))
 }
 
 fn write(matches: &ArgMatches, tool: Command) -> Result<(), Box<dyn error::Error>> {
-    let date = matches.get_one::<String>("date").map_or("", String::as_str);
+    let date = super::text(matches, "date");
     let output = matches
         .get_one::<PathBuf>("output")
         .map_or(Path::new("."), PathBuf::as_path);

@@ -2,9 +2,8 @@
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, ArgMatches, value_parser};
+use clap::{Arg, ArgAction, ArgMatches};
 
 pub mod check;
 mod completion;
@@ -42,16 +41,12 @@ fn flag_arg(name: &'static str, help: &'static str) -> Arg {
         .help(help)
 }
 
+/// Returns a flag with a value.
+fn value_arg(name: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(name).long(name).value_name(value).help(help)
+}
+
 /// Returns the text of an argument; empty if it was not given.
 fn text<'a>(matches: &'a ArgMatches, name: &str) -> &'a str {
     matches.get_one::<String>(name).map_or("", String::as_str)
-}
-
-/// Returns the argument `--socket` of commands that ask the daemon.
-fn socket_arg() -> Arg {
-    Arg::new("socket")
-        .long("socket")
-        .value_name("PATH")
-        .value_parser(value_parser!(PathBuf))
-        .help("The daemon's status socket, if several daemons run or the settings are unknown [default: from the settings]")
 }

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use super::{USAGE, flag_arg};
+use super::{USAGE, flag_arg, value_arg};
 use flanneld::cli::flag_table;
 use flanneld::cli::flanneld::{HINT, Mistake, Parsed, parse};
 use flanneld::util::atomic_file;
@@ -35,13 +35,10 @@ pub fn command() -> Command {
         ))
         .args(inputs::args())
         .args([
-            Arg::new("root")
-                .long("root")
-                .value_name("DIR")
+            value_arg("root", "DIR", "Root directory of the host's files")
                 .default_value("/")
                 .value_parser(value_parser!(PathBuf))
-                .global(true)
-                .help("Root directory of the host's files"),
+                .global(true),
             flag_arg("json", "Print JSON").global(true),
         ])
         .arg(output_arg())
@@ -84,11 +81,7 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
         // A wrong setting counts as a wrong command line, wherever it was given.
         let is_setting = matches!(error.downcast_ref::<Error>(), Some(Error::Setting { .. }));
         let is_usage = is_setting || error.is::<Usage>();
-        if is_usage {
-            ExitCode::from(USAGE)
-        } else {
-            ExitCode::FAILURE
-        }
+        ExitCode::from(if is_usage { USAGE } else { 1 })
     })
 }
 

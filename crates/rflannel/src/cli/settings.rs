@@ -18,6 +18,7 @@ use clap::{Arg, ArgMatches, value_parser};
 use serde::Serialize;
 
 use super::etcd_session::CommandError;
+use super::value_arg;
 use flanneld::cli::flag_table::{self, VARIABLE_PREFIX};
 use flanneld::cli::flanneld as daemon_cli;
 use flanneld::cli::go_flags;
@@ -124,8 +125,15 @@ pub struct Summary {
 /// Returns the arguments `--socket`, `--context`, and the flags after `--`.
 pub fn args() -> [Arg; 3] {
     [
-        super::socket_arg(),
-        Arg::new("context").long("context").value_name("NAME").help(
+        value_arg(
+            "socket",
+            "PATH",
+            "The daemon's status socket, if several daemons run or the settings are unknown [default: from the settings]",
+        )
+        .value_parser(value_parser!(PathBuf)),
+        value_arg(
+            "context",
+            "NAME",
             "Use this context of ~/.config/rflannel/config.toml instead of this host's settings",
         ),
         Arg::new("flags").last(true).num_args(0..).value_parser(value_parser!(OsString)).help(

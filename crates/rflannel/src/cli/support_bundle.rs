@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command, value_parser};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use self::gather::Part;
 use super::etcd_session::{self, CommandError, EXITS, say};
-use super::settings;
+use super::{settings, value_arg};
 use crate::admin::bundle;
 
 pub fn command() -> Command {
@@ -23,19 +23,11 @@ pub fn command() -> Command {
         .about("Collect what a bug report needs into one .tar.gz, without secrets")
         .after_help(EXITS)
         .args([
-            Arg::new("output")
-                .long("output")
+            value_arg("output", "FILE", "Output file, which must not exist; - is standard output [default: rflannel-HOST.tar.gz in this directory]")
                 .short('o')
-                .value_name("FILE")
-                .value_parser(value_parser!(PathBuf))
-                .help("Output file, which must not exist; - is standard output [default: rflannel-HOST.tar.gz in this directory]"),
-            Arg::new("unit").long("unit").value_name("NAME").default_value("flanneld.service").help("Unit of the daemon"),
-            Arg::new("lines")
-                .long("lines")
-                .value_name("N")
-                .default_value("5000")
-                .value_parser(value_parser!(u32))
-                .help("Number of lines of its journal"),
+                .value_parser(value_parser!(PathBuf)),
+            value_arg("unit", "NAME", "Unit of the daemon").default_value("flanneld.service"),
+            value_arg("lines", "N", "Number of lines of its journal").default_value("5000").value_parser(value_parser!(u32)),
         ])
         .args(settings::args())
 }

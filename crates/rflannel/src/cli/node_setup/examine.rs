@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Arg, ArgMatches, Command};
+use clap::{ArgMatches, Command};
 use serde_json::json;
 
 use super::{chosen, root, say, write};
-use crate::cli::{etcd_session, flag_arg, terminal};
+use crate::cli::{etcd_session, flag_arg, terminal, value_arg};
 use node_setup::Conflict;
 use node_setup::activate;
 use node_setup::apply;
@@ -19,11 +19,7 @@ use node_setup::systemctl::Systemctl;
 type Judged = Result<ExitCode, Box<dyn std::error::Error>>;
 
 pub(super) fn commands() -> Vec<Command> {
-    let ignore = Arg::new("ignore")
-        .long("ignore")
-        .value_name("NAMES")
-        .value_delimiter(',')
-        .help("Checks whose findings are ignored");
+    let ignore = value_arg("ignore", "NAMES", "Checks whose findings are ignored");
     vec![
         Command::new("check")
             .about("Check this host: what was found, what was expected, what to do")
@@ -31,7 +27,7 @@ pub(super) fn commands() -> Vec<Command> {
                 flag_arg("online", "Contact etcd and the API servers, too"),
                 flag_arg("strict", "Exit with 1 if there are warnings"),
                 flag_arg("prerequisites", "Only check what the node needs before the first apply: programs, modules, versions; and list what is missing"),
-                ignore,
+                ignore.value_delimiter(','),
             ]),
         Command::new("status")
             .about("Show the state of files and units; exit with 1 if something differs from what was set up"),
@@ -149,9 +145,5 @@ pub(super) fn status(matches: &ArgMatches) -> Judged {
         });
         say(&files.chain(units).collect::<String>())?;
     }
-    Ok(if sound && running {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(ExitCode::from(if sound && running { 0 } else { 1 }))
 }

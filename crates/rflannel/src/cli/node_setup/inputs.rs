@@ -6,18 +6,19 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser, ValueHint};
 use clap::{Arg, ArgMatches, Command, value_parser};
 
-use crate::cli::flag_arg;
+use crate::cli::{flag_arg, value_arg};
 use node_setup::settings::{Kind, SETTINGS, Setting, Value};
 use node_setup::{Error, Settings, Warning};
 
 /// Returns a flag for each setting, and the flags for other sources.
 pub(super) fn args() -> impl Iterator<Item = Arg> {
     let sources = [
-        Arg::new("config")
-            .long("config")
-            .value_name("FILE")
-            .value_parser(value_parser!(PathBuf))
-            .help("File with settings in TOML; flags override it"),
+        value_arg(
+            "config",
+            "FILE",
+            "File with settings in TOML; flags override it",
+        )
+        .value_parser(value_parser!(PathBuf)),
         flag_arg(
             "from-env",
             "Read settings from exported variables: ADDRESS or NODE_IP, CLUSTER_DNS, FLANNEL_ETCD_ENDPOINTS or ETCD_ENDPOINTS, and so on; flags and file override them",
@@ -55,11 +56,9 @@ impl TypedValueParser for Offered {
 }
 
 fn to_arg(setting: &Setting) -> Arg {
-    let arg = Arg::new(setting.name)
-        .long(setting.name)
-        .value_name(setting.value)
-        .help(setting.help);
-    let arg = arg.help_heading("Settings").global(true);
+    let arg = value_arg(setting.name, setting.value, setting.help)
+        .help_heading("Settings")
+        .global(true);
     let arg = match setting.value {
         "FILE" => arg.value_hint(ValueHint::FilePath),
         "DIR" => arg.value_hint(ValueHint::DirPath),

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches, Command, value_parser};
+use clap::{ArgMatches, Command, value_parser};
 use serde_json::json;
 
 use super::{Done, chosen, no_conflicts, root, say, show};
-use crate::cli::{flag_arg, terminal};
+use crate::cli::etcd_session::force_arg;
+use crate::cli::{flag_arg, print_error, terminal, value_arg};
 use node_setup::Plan;
 use node_setup::activate::{self, Outcome, Restart, Wanted};
 use node_setup::apply::diff::{Diff, Fate};
@@ -31,30 +32,21 @@ pub(super) fn commands() -> Vec<Command> {
 }
 
 fn apply_command() -> Command {
-    let patience = Arg::new("wait")
-        .long("wait")
-        .value_name("SECONDS")
-        .default_value("60")
-        .value_parser(value_parser!(u64))
-        .help("Seconds to wait for the units to start; they continue to start afterwards");
+    let patience = "Seconds to wait for the units to start; they continue to start afterwards";
+    let restart = "Restart running units: never, if their files have changed, or always";
     Command::new("apply").about("Write all files, or none").args([
         force_arg(
             "Overwrite files that were edited or not written by node-setup; rollback restores them",
         ),
         flag_arg("enable", "Start the units at boot"),
         flag_arg("start", "Start the units now, and wait for them"),
-        Arg::new("restart")
-            .long("restart")
-            .value_name("WHICH")
+        value_arg("restart", "WHICH", restart)
             .default_value(Restart::NAMES[0])
-            .value_parser(Restart::NAMES)
-            .help("Restart running units: never, if their files have changed, or always"),
-        patience,
+            .value_parser(Restart::NAMES),
+        value_arg("wait", "SECONDS", patience)
+            .default_value("60")
+            .value_parser(value_parser!(u64)),
     ])
-}
-
-fn force_arg(help: &'static str) -> Arg {
-    flag_arg("force", help)
 }
 
 pub(super) fn diff(matches: &ArgMatches) -> Done {
@@ -78,7 +70,7 @@ pub(super) fn diff(matches: &ArgMatches) -> Done {
 /// Warns that the files are between two states.
 pub(super) fn warn_if_unfinished(root: &Root) -> Done {
     if apply::is_unfinished(root)? {
-        warn(
+        print_error(
             "another run is in progress or was interrupted: the next apply, rollback, or uninstall undoes its changes",
         );
     }
@@ -156,9 +148,9 @@ fn wanted(matches: &ArgMatches) -> Wanted {
 fn open(root: &Root) -> Result<Session<'_>, ApplyError> {
     let session = Session::open(root)?;
     if let Some(foreign) = session.recovered() {
-        warn("an earlier run was interrupted: its changes were undone");
+        print_error("an earlier run was interrupted: its changes were undone");
         for path in foreign {
-            warn(&format!(
+            print_error(format!(
                 "{} was changed by another program meanwhile and was not restored",
                 path.display()
             ));
@@ -189,7 +181,7 @@ fn await_units(plan: &Plan, systemctl: &Systemctl, patience: Duration) -> Done {
         if progress.is_shown() {
             progress.next(&format!("waiting for {}", now.replace('\n', "; ")))
         } else {
-            warn(&format!("waiting for\n{now}"))
+            print_error(format!("waiting for\n{now}"))
         }
     });
     drop(progress);
@@ -339,8 +331,4 @@ fn failed(outcome: &Outcome) -> Done {
 
 fn print_json(value: &serde_json::Value) -> Done {
     say(&format!("{value:#}\n"))
-}
-
-fn warn(text: &str) {
-    crate::cli::print_error(text);
 }
