@@ -9,7 +9,7 @@ use clap::{Arg, ArgMatches, Command};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::runtime::{Builder, Runtime};
 
-use super::settings::{self, Settings};
+use super::settings;
 use super::{CANNOT_TELL, USAGE, flag_arg};
 use crate::admin::{Inventory, Refusal};
 use flanneld::config::Config;
@@ -119,26 +119,12 @@ pub struct EtcdSession {
     pub manager: EtcdManager,
     /// How long before its end a lease is renewed.
     pub margin: Duration,
-    /// The settings that the session was opened with.
-    pub settings: Option<Settings>,
 }
 
 impl EtcdSession {
     /// Opens a session; the first request connects.
     pub fn open(matches: &ArgMatches) -> Result<Self, CommandError> {
-        let settings = settings::announced(matches)?;
-        let session = Self::of(&settings.config)?;
-        Ok(Self {
-            settings: Some(settings),
-            ..session
-        })
-    }
-
-    /// Adds the settings to a JSON document.
-    pub fn in_json(&self, document: String) -> String {
-        self.settings
-            .as_ref()
-            .map_or(document.clone(), |settings| settings.in_json(&document))
+        Self::of(&settings::announced(matches)?.config)
     }
 
     /// Opens a session with a given configuration.
@@ -147,7 +133,6 @@ impl EtcdSession {
             runtime: runtime()?,
             manager: EtcdManager::new(config.etcd.clone())?,
             margin: config.etcd.renew_margin,
-            settings: None,
         })
     }
 

@@ -101,22 +101,21 @@ pub fn run(matches: &ArgMatches) -> ExitCode {
 }
 
 fn list(matches: &ArgMatches) -> Result<(), CommandError> {
-    let session = EtcdSession::open(matches)?;
-    let inventory = session.inventory()?;
+    let settings = settings::announced(matches)?;
+    let inventory = EtcdSession::of(&settings.config)?.inventory()?;
     say(&if matches.get_flag("json") {
-        session.in_json(show::json(&inventory))
+        settings.in_json(&show::json(&inventory))
     } else {
         show::table(&inventory)
     })
 }
 
 fn show(matches: &ArgMatches) -> Result<(), CommandError> {
-    let session = EtcdSession::open(matches)?;
-    let inventory = session.inventory()?;
-    let entry = lookup::entry(&inventory, text(matches, "which")).map_err(CommandError::Refused)?;
-    let is_json = matches.get_flag("json");
-    say(&if is_json {
-        session.in_json(show::json_of(&inventory, entry))
+    let settings = settings::announced(matches)?;
+    let inventory = EtcdSession::of(&settings.config)?.inventory()?;
+    let entry = found(&inventory, matches)?;
+    say(&if matches.get_flag("json") {
+        settings.in_json(&show::json_of(&inventory, entry))
     } else {
         show::details(&inventory, entry)
     })

@@ -113,15 +113,6 @@ pub struct Settings {
     process: Option<Process>,
 }
 
-/// The settings in JSON output.
-#[derive(Debug, Clone, Serialize)]
-pub struct Summary {
-    source: &'static str,
-    detail: String,
-    endpoints: Vec<String>,
-    prefix: String,
-}
-
 /// Returns the arguments `--socket`, `--context`, and the flags after `--`.
 pub fn args() -> [Arg; 3] {
     [
@@ -170,40 +161,32 @@ pub fn find(matches: &ArgMatches) -> Result<Settings, CommandError> {
     let variables: Variables = env::vars_os()
         .filter(|(name, value)| is_setting(name, value))
         .collect();
-    if let Some(name) = matches.get_one::<String>("context") {
+    let found = if let Some(name) = matches.get_one::<String>("context") {
         let mut line = context::named(name).map_err(CommandError::Usage)?;
         line.args.extend(flags);
-        let path = context::path().unwrap_or_default();
-        return of_line(
-            line,
-            Source::Context {
-                name: name.clone(),
-                path,
-            },
-            socket,
-        );
-    }
-    if !flags.is_empty() || !variables.is_empty() {
-        return of_line(
-            CommandLine {
-                args: flags,
-                variables,
-            },
-            Source::Flags,
-            socket,
-        );
-    }
-    of_host(socket)
+        of_line(line, of_context(name.clone()))
+    } else if !flags.is_empty() || !variables.is_empty() {
+        let args = flags;
+        of_line(CommandLine { args, variables }, Source::Flags)
+    } else {
+        of_host(socket.as_deref())
+    };
+    Ok(Settings { socket, ..found? })
+}
+
+fn of_context(name: String) -> Source {
+    let path = context::path().unwrap_or_default();
+    Source::Context { name, path }
 }
 
 /// Returns the settings of this host's daemon, or those that it would be started with.
-fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
-    if let Some(process) = running(socket.as_deref())? {
+fn of_host(socket: Option<&Path>) -> Result<Settings, CommandError> {
+    if let Some(process) = running(socket)? {
         let source = Source::Process {
             pid: process.pid,
             is_complete: process.is_complete,
         };
-        if let Ok(found) = of_line(process.line.clone(), source, socket.clone()) {
+        if let Ok(found) = of_line(process.line.clone(), source) {
             return Ok(Settings {
                 process: Some(process),
                 ..found
@@ -211,21 +194,15 @@ fn of_host(socket: Option<PathBuf>) -> Result<Settings, CommandError> {
         }
     }
     let unit = unit::settings().map(|(name, line)| (line, Source::Unit(name)));
-    let rest = [
-        unit,
-        defaults_file().map(|line| (line, Source::DefaultsFile)),
-    ];
-    for (line, source) in rest.into_iter().flatten() {
-        if let Ok(found) = of_line(line, source, socket.clone()) {
+    let file = defaults_file().map(|line| (line, Source::DefaultsFile));
+    for (line, source) in unit.into_iter().chain(file) {
+        if let Ok(found) = of_line(line, source) {
             return Ok(found);
         }
     }
     match context::current().map_err(CommandError::Usage)? {
-        Some((name, line)) => {
-            let path = context::path().unwrap_or_default();
-            of_line(line, Source::Context { name, path }, socket)
-        }
-        None => of_line(CommandLine::default(), Source::Defaults, socket),
+        Some((name, line)) => of_line(line, of_context(name)),
+        None => of_line(CommandLine::default(), Source::Defaults),
     }
 }
 
@@ -279,17 +256,13 @@ fn socket_of(line: &CommandLine) -> Option<PathBuf> {
     parse(line.clone()).ok()?.status_endpoints.status
 }
 
-fn of_line(
-    line: CommandLine,
-    source: Source,
-    socket: Option<PathBuf>,
-) -> Result<Settings, CommandError> {
+fn of_line(line: CommandLine, source: Source) -> Result<Settings, CommandError> {
     let config = parse(line.clone()).map_err(CommandError::Usage)?;
     Ok(Settings {
         config,
         source,
         line,
-        socket,
+        socket: None,
         process: None,
     })
 }
@@ -415,19 +388,22 @@ impl Settings {
         )
     }
 
-    pub fn summary(&self) -> Summary {
-        let etcd = &self.config.etcd;
-        Summary {
-            source: self.source.id(),
-            detail: self.source.to_string(),
-            endpoints: etcd.endpoints.clone(),
-            prefix: etcd.prefix.clone(),
-        }
-    }
-
     /// Adds the settings to a JSON document as its member `settings`.
     pub fn in_json(&self, document: &str) -> String {
-        let summary = serde_json::to_string(&self.summary()).unwrap_or_default();
+        #[derive(Serialize)]
+        struct Summary<'a> {
+            source: &'static str,
+            detail: String,
+            endpoints: &'a [String],
+            prefix: &'a str,
+        }
+        let summary = Summary {
+            source: self.source.id(),
+            detail: self.source.to_string(),
+            endpoints: &self.config.etcd.endpoints,
+            prefix: &self.config.etcd.prefix,
+        };
+        let summary = serde_json::to_string(&summary).unwrap_or_default();
         match document.trim_end().strip_suffix('}') {
             Some("{") => format!("{{\"settings\":{summary}}}\n"),
             Some(members) => format!("{members},\"settings\":{summary}}}\n"),

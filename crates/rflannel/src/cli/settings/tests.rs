@@ -10,7 +10,7 @@ fn settings(args: &[&str], variables: &[(&str, &str)], source: Source) -> Settin
             .map(|(name, value)| (name.into(), value.into()))
             .collect(),
     };
-    of_line(line, source, None).unwrap()
+    of_line(line, source).unwrap()
 }
 
 #[test]
