@@ -136,15 +136,13 @@ fn detour(
             return None;
         }
     }
-    let link = other?;
-    let name = sources
-        .facts
-        .links
-        .iter()
-        .find(|fact| fact.index == link)?
-        .name
-        .clone();
+    let name = name_of(sources.facts, other?)?.to_owned();
     Some((name, sample.first()?.to_string()))
+}
+
+fn name_of(facts: &HostState, index: u32) -> Option<&str> {
+    let link = facts.links.iter().find(|link| link.index == index);
+    link.map(|link| link.name.as_str())
 }
 
 /// Returns what keeps an interface from carrying packets, as far as the kernel knows.
@@ -208,19 +206,12 @@ pub(super) fn complete(
 
 fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
-    let (ip, device) = (
-        reach.gateway?,
-        &facts
-            .links
-            .iter()
-            .find(|fact| fact.index == reach.link)?
-            .name,
-    );
+    let (ip, device) = (reach.gateway?, name_of(facts, reach.link)?);
     let flags = fs::read_to_string(format!("/sys/class/net/{device}/flags")).ok()?;
     let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).ok()?;
     Some(Gateway {
         ip,
-        device: device.clone(),
+        device: device.to_owned(),
         has_arp: ip.is_ipv4() && flags & NO_ARP == 0,
     })
 }
@@ -297,8 +288,8 @@ fn shadow(
     sample.into_iter().find_map(|ip| match reach(kernel, ip) {
         Some(reach) if Some(reach.link) == target => None,
         Some(reach) => {
-            let link = facts.links.iter().find(|fact| fact.index == reach.link)?;
-            Some(format!("packets to {ip} go to {}", link.name))
+            let link = name_of(facts, reach.link)?;
+            Some(format!("packets to {ip} go to {link}"))
         }
         None => Some(format!("the kernel does not route packets to {ip}")),
     })

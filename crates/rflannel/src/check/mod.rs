@@ -26,9 +26,8 @@ pub mod underlay;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::Path;
 
-use tokio::task::JoinSet;
+use futures_util::{StreamExt, stream};
 
 use diagnose::{Cause, diagnose};
 use evidence::{DeviceFact, LeaseFact};
@@ -46,6 +45,7 @@ use flanneld::subnet::{Lease, NetworkConfig, PublicAddrs};
 use flanneld::util::family::Family;
 use node_setup::finding::Finding;
 use paths::{LocalEnd, PeerPath, Sources};
+pub use preflight::overlay_devices;
 use render::json::{ControlPlane, DataPlane, Document, FORMAT, Peer};
 use target::{Resolved, Target};
 
@@ -69,24 +69,16 @@ pub struct Question<'a> {
     pub timing: Timing,
 }
 
-pub async fn check(question: Question<'_>) -> Document {
+pub async fn check(mut question: Question<'_>) -> Document {
     let Question {
-        config,
-        machine,
-        daemon,
-        etcd,
-        has_no_settings,
-        target,
-        timing,
+        config, machine, ..
     } = question;
-    let mut findings = host::daemon(&daemon);
-    let (etcd, trouble) = match etcd {
-        Some(Ok(known)) => (Some(known), None),
-        Some(Err(trouble)) => (None, Some(trouble)),
-        None => (None, None),
-    };
-    findings.extend(trouble.as_deref().map(host::etcd));
-    let state = match &daemon {
+    let mut findings = host::daemon(&question.daemon);
+    let etcd = question.etcd.take().transpose().unwrap_or_else(|trouble| {
+        findings.push(host::etcd(&trouble));
+        None
+    });
+    let state = match &question.daemon {
         Daemon::Answers(report) => report.state,
         Daemon::Silent(_) => State::Silent,
         Daemon::Absent(_) => State::NotRunning,
@@ -112,15 +104,8 @@ pub async fn check(question: Question<'_>) -> Document {
         unexamined: 0,
     };
     let document = match compared {
-        Ok((comparison, known)) => {
-            let options = Options {
-                subnet_file: &config.subnet_file,
-                target,
-                timing,
-            };
-            look(comparison, &known, options, document).await
-        }
-        Err(_) if has_no_settings && state == State::NotRunning => {
+        Ok((comparison, known)) => look(comparison, &known, &question, document).await,
+        Err(_) if question.has_no_settings && state == State::NotRunning => {
             let mut document = document;
             let left = preflight::leftovers();
             document.findings = if left.is_empty() {
@@ -137,17 +122,10 @@ pub async fn check(question: Question<'_>) -> Document {
     document.judged()
 }
 
-/// Input of the probes, after everything was read.
-struct Options<'a> {
-    subnet_file: &'a Path,
-    target: Option<Target>,
-    timing: Timing,
-}
-
 async fn look(
     comparison: Comparison,
     known: &Known,
-    options: Options<'_>,
+    question: &Question<'_>,
     mut document: Document,
 ) -> Document {
     let Comparison {
@@ -158,9 +136,9 @@ async fn look(
         have,
         ..
     } = comparison;
+    document.subnet = known.own.subnets.to_string();
+    document.source.clone_from(&known.source);
     if !resolved.backend.carries_packets() {
-        document.subnet = known.own.subnets.to_string();
-        document.source.clone_from(&known.source);
         document
             .findings
             .push(host::carried_by_others(&known.network.backend_type));
@@ -185,18 +163,22 @@ async fn look(
     };
     let texts = collect::rules();
     let all = sources.peer_paths(&ends);
-    let here = collect::host(&mut kernel, &sources, &ends, options.subnet_file, &texts);
+    let here = collect::host(
+        &mut kernel,
+        &sources,
+        &ends,
+        &question.config.subnet_file,
+        &texts,
+    );
     document.findings.extend(host::findings(&here, &ends, &all));
-    document.subnet = known.own.subnets.to_string();
-    document.source.clone_from(&known.source);
     let mut examiner = Examiner {
         kernel: &mut kernel,
         sources: &sources,
         texts: &texts,
-        timing: options.timing,
+        timing: question.timing,
     };
-    let peer_paths = match options.target {
-        Some(target) => match chosen(&target, known, &sources, &ends, all) {
+    let peer_paths = match &question.target {
+        Some(target) => match chosen(target, known, &sources, &ends, all) {
             Ok(peer_paths) if peer_paths.is_empty() => {
                 document.findings.push(host::itself(&target.to_string()));
                 Vec::new()
@@ -353,28 +335,20 @@ fn is_duplicate(peer_path: &PeerPath) -> bool {
 }
 
 /// Does some work on each path, at most `limit` at a time, and keeps their order.
-async fn each<F>(
+async fn each<F: Future<Output = PeerPath>>(
     peer_paths: Vec<PeerPath>,
     limit: usize,
     work: impl Fn(PeerPath) -> F,
-) -> Vec<PeerPath>
-where
-    F: Future<Output = PeerPath> + Send + 'static,
-{
-    let mut waiting = peer_paths.into_iter().enumerate();
-    let (mut running, mut done) = (JoinSet::new(), Vec::new());
-    loop {
-        while running.len() < limit
-            && let Some((place, peer_path)) = waiting.next()
-        {
+) -> Vec<PeerPath> {
+    let work = peer_paths
+        .into_iter()
+        .enumerate()
+        .map(|(place, peer_path)| {
             let work = work(peer_path);
-            running.spawn(async move { (place, work.await) });
-        }
-        match running.join_next().await {
-            Some(ended) => done.extend(ended),
-            None => break,
-        }
-    }
+            async move { (place, work.await) }
+        });
+    let mut done: Vec<(usize, PeerPath)> =
+        stream::iter(work).buffer_unordered(limit).collect().await;
     done.sort_by_key(|(place, _)| *place);
     done.into_iter().map(|(_, peer_path)| peer_path).collect()
 }

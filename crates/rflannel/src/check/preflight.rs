@@ -38,20 +38,18 @@ pub(super) fn findings() -> Vec<Finding> {
 
 /// Returns what a daemon left on this host: devices, and the file for docker and CNI plugins.
 pub(super) fn leftovers() -> Vec<String> {
-    let links = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let names = links.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut left: Vec<String> = names.filter(|name| name.starts_with("flannel")).collect();
-    left.sort();
-    left.extend(
-        [SUBNET_FILE]
-            .into_iter()
-            .filter(|path| Path::new(path).exists())
-            .map(str::to_owned),
-    );
-    left
+    let file = Path::new(SUBNET_FILE).exists();
+    let file = file.then(|| SUBNET_FILE.to_owned());
+    overlay_devices().into_iter().chain(file).collect()
+}
+
+/// Returns the devices of this host that have flannel's names.
+pub fn overlay_devices() -> Vec<String> {
+    let links = fs::read_dir("/sys/class/net").into_iter().flatten();
+    let names = links.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|name| name.starts_with("flannel")).collect();
+    names.sort();
+    names
 }
 
 fn read() -> Host {

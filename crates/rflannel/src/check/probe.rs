@@ -25,12 +25,7 @@ pub(super) const DATAGRAM: &[u8] = b"rflannel check";
 
 /// Probes a peer with a small and a large packet. The round trip on the underlay is measured for comparison.
 pub(super) async fn quick(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
-    let session = Session {
-        peer_path: &peer_path,
-        id: rand::random(),
-        timing,
-        notes: Mutex::default(),
-    };
+    let session = Session::new(&peer_path, timing);
     let PeerPath { names, end, .. } = &peer_path;
     let through = async {
         let overlay = session
@@ -60,15 +55,9 @@ pub(super) fn is_settled(peer_path: &PeerPath) -> bool {
 }
 
 pub(super) async fn thorough(mut peer_path: PeerPath, timing: Timing) -> PeerPath {
-    let id = rand::random();
-    let session = Session {
-        peer_path: &peer_path,
-        id,
-        timing,
-        notes: Mutex::default(),
-    };
+    let session = Session::new(&peer_path, timing);
     let tap = (peer_path.end.family == Family::V4)
-        .then(|| CaptureSocket::open(id, peer_path.names.port).ok())
+        .then(|| CaptureSocket::open(session.id, peer_path.names.port).ok())
         .flatten();
     let is_tapped = tap.is_some();
     let (mut probes, neighbor) = tokio::select! {
@@ -91,7 +80,16 @@ struct Session<'a> {
     notes: Mutex<Capture>,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn new(peer_path: &'a PeerPath, timing: Timing) -> Self {
+        Self {
+            peer_path,
+            id: rand::random(),
+            timing,
+            notes: Mutex::default(),
+        }
+    }
+
     async fn watch(&self, tap: Option<CaptureSocket>) -> std::convert::Infallible {
         let Some(tap) = tap else {
             return std::future::pending().await;

@@ -163,10 +163,10 @@ fn look(settings: &Settings) -> Result<Report, client::Error> {
         Daemon::Absent(why) => (State::NotRunning, why),
     };
     progress.next("asking etcd");
-    let (etcd, complaint) = match settings.name_etcd().then(|| query_etcd(&settings.config)) {
-        Some(Ok(known)) => (Some(known), None),
-        Some(Err(error)) => (None, Some(error)),
-        None => (None, None),
+    let asked = settings.name_etcd().then(|| query_etcd(&settings.config));
+    let (etcd, complaint) = match asked.transpose() {
+        Ok(etcd) => (etcd, None),
+        Err(error) => (None, Some(error)),
     };
     let mut report = offline::report(state, why, &settings.config, &systemd::machine_id(), etcd);
     report.reasons.extend(complaint);
