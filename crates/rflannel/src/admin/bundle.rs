@@ -19,16 +19,6 @@ pub enum Source {
     Settings(Vec<&'static str>),
 }
 
-/// Input from which the list is made.
-#[derive(Debug, Clone)]
-pub struct Scene<'a> {
-    pub config: &'a Config,
-    pub devices: Vec<String>,
-    pub unit: &'a str,
-    /// Number of lines of its journal.
-    pub lines: u32,
-}
-
 /// Commands for every host: path in the bundle, command line.
 const COMMANDS: &[(&str, &str)] = &[
     ("versions/kernel", "uname -a"),
@@ -96,9 +86,10 @@ const SYSCTLS: &[&str] = &[
     "net/netfilter/nf_conntrack_max",
 ];
 
-pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
+/// Returns the files for a daemon with this configuration and unit, and these overlay devices, with so many lines of the journal.
+pub fn pieces(config: &Config, devices: &[String], unit: &str, lines: u32) -> Vec<Piece> {
     let commands = COMMANDS.iter().map(|(name, line)| command(name, line));
-    let devices = scene.devices.iter().flat_map(|device| {
+    let devices = devices.iter().flat_map(|device| {
         let of = move |(name, line): &(&str, &str)| {
             command(
                 &format!("kernel/{device}/{name}"),
@@ -114,33 +105,22 @@ pub fn pieces(scene: &Scene<'_>) -> Vec<Piece> {
     commands
         .chain(devices)
         .chain([settings])
-        .chain(units(scene))
-        .chain(files(scene.config))
+        .chain(units(unit, lines))
+        .chain(files(config))
         .collect()
 }
 
-fn units(scene: &Scene<'_>) -> Vec<Piece> {
-    let Scene { unit, lines, .. } = scene;
-    let all = std::iter::once(*unit).chain(UNITS.iter().copied());
-    let mut pieces: Vec<Piece> = all
-        .map(|unit| {
-            command(
-                &format!("units/{unit}"),
-                &format!("systemctl cat --no-pager {unit}"),
-            )
-        })
-        .collect();
-    pieces.push(command(
-        "units/state",
-        &format!("systemctl show --no-pager {unit}"),
-    ));
-    pieces.push(command(
-        "journal",
-        &format!(
-            "journalctl --no-pager --quiet --output=short-iso-precise --lines={lines} --unit={unit}"
-        ),
-    ));
-    pieces
+fn units(unit: &str, lines: u32) -> impl Iterator<Item = Piece> {
+    let journal = format!(
+        "journalctl --no-pager --quiet --output=short-iso-precise --lines={lines} --unit={unit}"
+    );
+    let state = format!("systemctl show --no-pager {unit}");
+    let all = std::iter::once(unit).chain(UNITS.iter().copied());
+    all.map(|unit| {
+        let line = format!("systemctl cat --no-pager {unit}");
+        command(&format!("units/{unit}"), &line)
+    })
+    .chain([command("units/state", &state), command("journal", &journal)])
 }
 
 fn files(config: &Config) -> Vec<Piece> {
@@ -178,14 +158,6 @@ pub fn safe(name: &str) -> PathBuf {
     parts.collect()
 }
 
-/// Returns the overlay devices among the devices of a host.
-pub fn devices<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
-    names
-        .filter(|name| name.starts_with("flannel"))
-        .map(str::to_owned)
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,14 +166,6 @@ mod tests {
     fn names_stay_inside() {
         assert_eq!(safe("files/../../etc/../x"), PathBuf::from("files/etc/x"));
         assert_eq!(safe("/a/./b"), PathBuf::from("a/b"));
-    }
-
-    #[test]
-    fn devices_are_the_overlays() {
-        assert_eq!(
-            devices(["lo", "flannel.1", "eth0", "flannel-v6.1"].into_iter()),
-            ["flannel.1", "flannel-v6.1"]
-        );
     }
 
     #[test]

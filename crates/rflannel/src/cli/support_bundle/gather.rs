@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 
 use clap::ArgMatches;
 
-use crate::admin::bundle::{self, Piece, Scene, Source};
+use crate::admin::bundle::{self, Piece, Source};
 use crate::admin::redact::{Redactor, secrets_in};
 use crate::admin::show;
+use crate::check;
 use crate::cli::etcd_session::{CommandError, EtcdSession};
 use crate::cli::settings::{self, Settings};
 use crate::cli::text;
@@ -60,16 +61,10 @@ pub(super) fn all(matches: &ArgMatches) -> Result<Vec<Part>, CommandError> {
         Part::new("flags", Ok(flags(&settings, report.pid.or(settings.pid())))),
         Part::new("etcd/leases.json", etcd(&config)),
     ];
-    let names = names();
-    let devices = bundle::devices(names.iter().map(String::as_str));
     let lines = matches.get_one::<u32>("lines").copied().unwrap_or_default();
-    let scene = Scene {
-        config: &config,
-        devices,
-        unit: text(matches, "unit"),
-        lines,
-    };
-    parts.extend(bundle::pieces(&scene).iter().map(piece));
+    let (devices, unit) = (check::overlay_devices(), text(matches, "unit"));
+    let pieces = bundle::pieces(&config, &devices, unit, lines);
+    parts.extend(pieces.iter().map(piece));
     redact(&config, &mut parts)?;
     parts.insert(0, manifest(&parts));
     Ok(parts)
@@ -151,18 +146,6 @@ fn etcd(config: &Config) -> Result<String, String> {
         .and_then(|session| session.inventory())
         .map_err(|stop| stop.to_string())?;
     Ok(show::json(&inventory))
-}
-
-fn names() -> Vec<String> {
-    let listed = fs::read_dir("/sys/class/net")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let mut names: Vec<String> = listed
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    names
 }
 
 fn piece(piece: &Piece) -> Part {
