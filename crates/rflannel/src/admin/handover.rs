@@ -15,68 +15,25 @@ use flanneld::util::family::Family;
 const SPREAD_ABOVE: u128 = 1024;
 
 /// Flags that Go flannel does not know, and what replaces them. Go flannel exits with status 0 at the first unknown flag.
-const NOT_GOS: &[(&str, &str)] = &[
-    (
-        "on-lease-lost",
-        "Go flannel exits if another host takes its lease",
-    ),
-    (
-        "tx-checksum",
-        "the device keeps its setting until it is created again",
-    ),
-    (
-        "vxlan-source-filter",
-        "the filter is removed, because Go flannel would not add new peers to it",
-    ),
-    (
-        "docker-opts-file",
-        "mk-docker-opts.sh writes it; see ExecStartPost below",
-    ),
-    (
-        "docker-opts-key",
-        "mk-docker-opts.sh writes it; see ExecStartPost below",
-    ),
-    ("state-file", "Go flannel waits for etcd when it starts"),
-    ("status-socket", "Go flannel has no status socket"),
-    ("probe-interval", "Go flannel does not probe peers"),
-    ("log-format", "Go flannel logs in glog's format"),
-];
+const NOT_GOS: &str = "\
+on-lease-lost: Go flannel exits if another host takes its lease
+tx-checksum: the device keeps its setting until it is created again
+vxlan-source-filter: the filter is removed, because Go flannel would not add new peers to it
+docker-opts-file: mk-docker-opts.sh writes it; see ExecStartPost below
+docker-opts-key: mk-docker-opts.sh writes it; see ExecStartPost below
+state-file: Go flannel waits for etcd when it starts
+status-socket: Go flannel has no status socket
+probe-interval: Go flannel does not probe peers
+log-format: Go flannel logs in glog's format
+";
 
 /// Flags that Go flannel knows. Its `-help` comes from its flag parser.
-const GOS: &[&str] = &[
-    "etcd-endpoints",
-    "etcd-prefix",
-    "etcd-cafile",
-    "etcd-certfile",
-    "etcd-keyfile",
-    "etcd-username",
-    "etcd-password",
-    "subnet-lease-renew-margin",
-    "iface",
-    "iface-regex",
-    "iface-can-reach",
-    "public-ip",
-    "public-ipv6",
-    "ip-blackhole-route",
-    "ip-masq",
-    "ip-masq-fully-random-disable",
-    "iptables-forward-rules",
-    "iptables-resync",
-    "subnet-file",
-    "v",
-    "vmodule",
-    "log_backtrace_at",
-    "version",
-    "help",
-    "healthz-port",
-    "healthz-ip",
-    "kube-subnet-mgr",
-    "kube-api-url",
-    "kubeconfig-file",
-    "kube-annotation-prefix",
-    "net-config-path",
-    "set-node-network-unavailable",
-];
+const GOS: &str = "\
+etcd-endpoints etcd-prefix etcd-cafile etcd-certfile etcd-keyfile etcd-username etcd-password
+subnet-lease-renew-margin iface iface-regex iface-can-reach public-ip public-ipv6 ip-blackhole-route
+ip-masq ip-masq-fully-random-disable iptables-forward-rules iptables-resync subnet-file v vmodule
+log_backtrace_at version help healthz-port healthz-ip kube-subnet-mgr kube-api-url kubeconfig-file
+kube-annotation-prefix net-config-path set-node-network-unavailable";
 
 #[derive(Debug, Clone)]
 pub struct Facts {
@@ -147,7 +104,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     found.extend(of_etcd(&facts.config));
     found.extend(of_host(facts));
     found.extend(facts.flags.iter().filter_map(|(name, _)| {
-        let (_, instead) = NOT_GOS.iter().find(|(known, _)| known == name)?;
+        let (_, instead) = not_gos().find(|(known, _)| known == name)?;
         Some(Finding::Note(format!(
             "Go flannel does not know -{name}: {instead}"
         )))
@@ -256,12 +213,18 @@ fn of_host(facts: &Facts) -> Vec<Finding> {
 
 /// Returns the flags for Go flannel, without those that it does not know and without the program.
 pub fn gos_flags(flags: &[(String, Option<String>)]) -> Vec<String> {
-    let known = flags
-        .iter()
-        .filter(|(name, _)| GOS.contains(&name.as_str()));
+    let known = flags.iter().filter(|(name, _)| is_gos(name));
     known
         .map(|(name, value)| spelled(name, value.as_deref()))
         .collect()
+}
+
+fn is_gos(name: &str) -> bool {
+    GOS.split_whitespace().any(|known| known == name)
+}
+
+fn not_gos() -> impl Iterator<Item = (&'static str, &'static str)> {
+    NOT_GOS.lines().filter_map(|line| line.split_once(": "))
 }
 
 /// Spells a flag as on a command line, without a password.
@@ -432,8 +395,8 @@ mod tests {
                 flag.support,
                 Support::Gone(_) | Support::NoEffect(_) | Support::OnlyTrue(_)
             );
-            let is_gos = GOS.contains(&flag.name);
-            let is_ours = NOT_GOS.iter().any(|(name, _)| *name == flag.name);
+            let is_gos = is_gos(flag.name);
+            let is_ours = not_gos().any(|(name, _)| name == flag.name);
             assert!(
                 is_gos || is_ours || gone || flag.name == "use-multi-cluster-cidr",
                 "-{}: put it into one of the two lists of this module",
