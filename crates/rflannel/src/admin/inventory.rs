@@ -164,31 +164,22 @@ fn entry(
 
 /// Parses a key. If its value is invalid, the key occupies its subnet but belongs to no host.
 fn read(record: &Record) -> (Option<Lease>, Vec<String>) {
-    let Record {
-        name,
-        value,
-        created,
-        modified,
-        lease_id,
-    } = record;
-    let subnets = match key::parse(name) {
+    let subnets = match key::parse(&record.name) {
         Ok(subnets) => subnets,
         Err(why) => return (None, vec![why.to_string()]),
     };
-    let (attrs, problems) = match LeaseAttrs::decode(value) {
+    let (attrs, problems) = match LeaseAttrs::decode(&record.value) {
         Ok(attrs) => (attrs, Vec::new()),
         Err(why) => (LeaseAttrs::default(), vec![why.to_string()]),
     };
-    (
-        Some(Lease {
-            subnets,
-            attrs,
-            created: *created,
-            modified: *modified,
-            lease_id: *lease_id,
-        }),
-        problems,
-    )
+    let lease = Lease {
+        subnets,
+        attrs,
+        created: record.created,
+        modified: record.modified,
+        lease_id: record.lease_id,
+    };
+    (Some(lease), problems)
 }
 
 impl InventoryEntry {
@@ -206,23 +197,18 @@ impl InventoryEntry {
     }
 
     pub fn public(&self) -> Vec<String> {
-        let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
-        let each = |family| {
-            attrs
-                .and_then(|attrs| attrs.public(family))
-                .map(|ip| ip.to_string())
-        };
-        Family::ALL.into_iter().filter_map(each).collect()
+        self.published(LeaseAttrs::public)
     }
 
     pub fn macs(&self) -> Vec<String> {
+        self.published(backend::published_mac)
+    }
+
+    fn published<T: ToString>(&self, of: fn(&LeaseAttrs, Family) -> Option<T>) -> Vec<String> {
+        let families = Family::ALL.into_iter();
         let attrs = self.lease.as_ref().map(|lease| &lease.attrs);
-        let each = |family| attrs.and_then(|attrs| backend::published_mac(attrs, family));
-        Family::ALL
-            .into_iter()
-            .filter_map(each)
-            .map(|mac| mac.to_string())
-            .collect()
+        let found = families.filter_map(|family| of(attrs?, family));
+        found.map(|one| one.to_string()).collect()
     }
 
     /// Returns the host name in the owner record.

@@ -17,11 +17,10 @@ pub fn render(document: &Document) -> String {
         case("peer", &name, &peer.finding, peer.overlay_ms)
     });
     let cases: Vec<String> = host.chain(peers).collect();
-    let all = document
-        .findings
-        .iter()
-        .chain(document.peers.iter().map(|peer| &peer.finding));
-    let failures = all.filter(|finding| finding.level == Level::Error).count();
+    let failures = document
+        .all_findings()
+        .filter(|finding| finding.level == Level::Error)
+        .count();
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuite name=\"rflannel check\" tests=\"{}\" failures=\"{failures}\">\n{}</testsuite>\n",
         cases.len(),

@@ -149,6 +149,12 @@ fn milliseconds(time: Option<std::time::Duration>) -> Option<f64> {
 const CONTROL: [&str; 3] = ["daemon", "etcd", "own-lease"];
 
 impl Document {
+    /// Returns the findings of this host and of the peers.
+    pub fn all_findings(&self) -> impl Iterator<Item = &Finding> {
+        let peers = self.peers.iter().map(|peer| &peer.finding);
+        self.findings.iter().chain(peers)
+    }
+
     /// Sets the planes and the verdict, which follow from the findings.
     pub fn judged(mut self) -> Self {
         let is_broken = |finding: &Finding| finding.level == Level::Error;

@@ -61,11 +61,8 @@ pub fn render(document: &Document, settings: &str, style: Style) -> String {
                 .flat_map(|peer| advice(&peer.finding)),
         );
     }
-    let all = document
-        .findings
-        .iter()
-        .chain(document.peers.iter().map(|peer| &peer.finding));
-    lines.push(format!("summary    {}", finding::summary(all)));
+    let summary = finding::summary(document.all_findings());
+    lines.push(format!("summary    {summary}"));
     lines.into_iter().map(|line| line + "\n").collect()
 }
 
