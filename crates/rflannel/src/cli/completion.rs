@@ -32,9 +32,7 @@ pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
         command.build();
         return format!("{}\n{}", bash_function(&working_flags()), tables(command));
     }
-    let (name, mut script) = (command.get_name().to_owned(), Vec::new());
-    clap_complete::generate(shell, command, name, &mut script);
-    let script = String::from_utf8_lossy(&script).into_owned();
+    let script = by_clap(shell, command);
     if shell == Shell::Fish {
         return script + FISH_HOSTS;
     }
@@ -43,6 +41,12 @@ pub(super) fn tool(shell: Shell, command: &mut Command) -> String {
     } else {
         script
     }
+}
+
+fn by_clap(shell: Shell, command: &mut Command) -> String {
+    let (name, mut script) = (command.get_name().to_owned(), Vec::new());
+    clap_complete::generate(shell, command, name, &mut script);
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 /// Adds the hosts of labs to clap's script for zsh.
@@ -93,7 +97,7 @@ impl Tables {
                 .collect();
             let excluded = excluded(command, arg);
             for name in &names {
-                if takes_value(arg) {
+                if arg.get_action().takes_values() {
                     let equals = if arg.is_require_equals_set() { "=" } else { "" };
                     entry(
                         &mut self.values,
@@ -147,10 +151,6 @@ fn excluded(command: &Command, arg: &Arg) -> Vec<String> {
         .collect()
 }
 
-fn takes_value(arg: &Arg) -> bool {
-    arg.get_action().takes_values()
-}
-
 /// Returns the completions for a value.
 fn offer(arg: &Arg) -> String {
     let words: Vec<String> = arg
@@ -160,20 +160,16 @@ fn offer(arg: &Arg) -> String {
         .collect();
     let hint = arg.get_value_hint();
     if arg.get_id() == "host" {
-        return "@hosts".into();
-    }
-    if !words.is_empty() {
-        return words.join(" ");
-    }
-    if hint == ValueHint::DirPath {
-        return "@directories".into();
-    }
-    if [ValueHint::AnyPath, ValueHint::FilePath].contains(&hint) {
-        "@files"
+        "@hosts".into()
+    } else if !words.is_empty() {
+        words.join(" ")
+    } else if hint == ValueHint::DirPath {
+        "@directories".into()
+    } else if [ValueHint::AnyPath, ValueHint::FilePath].contains(&hint) {
+        "@files".into()
     } else {
-        "@none"
+        "@none".into()
     }
-    .into()
 }
 
 fn working_flags() -> Vec<&'static Flag> {
@@ -182,17 +178,21 @@ fn working_flags() -> Vec<&'static Flag> {
         .collect()
 }
 
-/// Returns the script for `flanneld`; `None` for a shell for which clap's script is used.
-pub(super) fn flanneld(shell: Shell) -> Option<String> {
+/// Returns the script for `flanneld`.
+pub(super) fn flanneld(shell: Shell) -> String {
     let flags = working_flags();
     if shell == Shell::Bash {
-        return Some(bash_function(&flags) + "complete -F _flanneld -o filenames flanneld\n");
+        return bash_function(&flags) + "complete -F _flanneld -o filenames flanneld\n";
     }
     if shell == Shell::Fish {
-        return Some(flags.iter().map(|flag| fish(flag)).collect());
+        return flags.iter().map(|flag| fish(flag)).collect();
     }
-    (shell == Shell::Zsh).then(|| zsh(&flags))
+    if shell == Shell::Zsh {
+        return zsh(&flags);
+    }
+    by_clap(shell, &mut flag_table::command())
 }
+
 /// Completions for the value of a flag.
 enum Values {
     Words(String),
@@ -283,7 +283,7 @@ mod tests {
 
     /// What bash offers for these words.
     fn offered(words: &[&str]) -> Vec<String> {
-        let script = flanneld(Shell::Bash).unwrap();
+        let script = flanneld(Shell::Bash);
         let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
         let line = format!(
             "{script}\nCOMP_WORDS=({}); COMP_CWORD={}; _flanneld; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
@@ -331,17 +331,17 @@ mod tests {
 
     #[test]
     fn other_shells_get_one_dash_as_well() {
-        let fish = flanneld(Shell::Fish).unwrap();
+        let fish = flanneld(Shell::Fish);
         assert!(
             fish.contains("complete -c flanneld -o log-format -x -a 'text json'"),
             "{fish}"
         );
-        let zsh = flanneld(Shell::Zsh).unwrap();
+        let zsh = flanneld(Shell::Zsh);
         assert!(
             zsh.contains("'-etcd-cafile=[") && zsh.starts_with("#compdef flanneld\n"),
             "{zsh}"
         );
-        assert!(flanneld(Shell::Elvish).is_none());
+        assert!(flanneld(Shell::Elvish).contains("--etcd-cafile"));
         let mut command = super::super::rflannel::command();
         assert_eq!(
             tool(Shell::Zsh, &mut command)

@@ -81,11 +81,6 @@ version: rflannel version
 /// Beginning of the examples in the help text after the options.
 pub(super) const HEADING: &str = "Examples:\n";
 
-/// Adds examples to a command and all its subcommands, before the rest of the help text after the options.
-pub(super) fn add(command: Command) -> Command {
-    below(command, "")
-}
-
 /// Returns the examples of the command with these words; empty if there are none.
 pub(super) fn of(path: &str) -> String {
     let lines: String = rows()
@@ -103,22 +98,29 @@ fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
     EXAMPLES.lines().filter_map(|row| row.split_once(": "))
 }
 
-fn below(mut command: Command, path: &str) -> Command {
+/// Adds examples to a command and all its subcommands, before the rest of the help text after the options. `path` is the words of the
+/// command below `rflannel`.
+pub(super) fn add(mut command: Command, path: &str) -> Command {
     let names: Vec<String> = command
         .get_subcommands()
         .map(|one| one.get_name().to_owned())
         .collect();
     for name in names {
         let path = format!("{path} {name}");
-        command = command.mut_subcommand(name, |subcommand| below(subcommand, path.trim_start()));
+        command = command.mut_subcommand(name, |subcommand| add(subcommand, path.trim_start()));
     }
-    let rest = command
-        .get_after_long_help()
-        .or_else(|| command.get_after_help())
-        .map(ToString::to_string);
-    let text = format!("{}\n{}", of(path), rest.unwrap_or_default());
+    let text = format!("{}\n{}", of(path), rest(&command));
     let text = text.trim_end().to_owned();
     command.after_help(text.clone()).after_long_help(text)
+}
+
+/// Returns the help text after the options.
+pub(super) fn rest(command: &Command) -> String {
+    command
+        .get_after_long_help()
+        .or_else(|| command.get_after_help())
+        .map(ToString::to_string)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,12 +8,11 @@ use std::process::ExitCode;
 use clap::{Arg, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 
-use flanneld::cli::flag_table;
 use flanneld::cli::flanneld::VERSION;
 
 use super::{
     USAGE, check, completion, config, examples, handover, lab, lease, man, mk_docker_opts,
-    node_setup, status, support_bundle,
+    node_setup, status, support_bundle, text,
 };
 
 /// A subcommand whose arguments clap parses: what makes its command, and what runs it.
@@ -32,7 +31,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     (man::command, |matches| man::run(matches, command())),
     (
         || Command::new("version").about("Print the version"),
-        |_| print(format!("{VERSION}\n").as_bytes()),
+        |_| print(&format!("{VERSION}\n")),
     ),
 ];
 
@@ -79,7 +78,7 @@ pub fn command() -> Command {
         .arg_required_else_help(true)
         .subcommand(mk_docker_opts::command())
         .subcommands(SUBCOMMANDS.iter().map(|(command, _)| command()));
-    examples::add(tool)
+    examples::add(tool, "")
 }
 
 fn ordinary(args: Vec<OsString>) -> ExitCode {
@@ -122,27 +121,17 @@ fn completions_command() -> Command {
 }
 
 fn completions(matches: &ArgMatches) -> ExitCode {
-    let daemon = matches
-        .get_one::<String>("program")
-        .is_some_and(|program| program == "flanneld");
     let Some(shell) = matches.get_one::<Shell>("shell").copied() else {
         return ExitCode::FAILURE;
     };
-    let of_daemon = || {
-        let (mut command, mut script) = (flag_table::command(), Vec::new());
-        clap_complete::generate(shell, &mut command, "flanneld", &mut script);
-        script
-    };
-    let script = if daemon {
-        completion::flanneld(shell).map_or_else(of_daemon, String::into_bytes)
-    } else {
-        completion::tool(shell, &mut command()).into_bytes()
-    };
-    print(&script)
+    print(&match text(matches, "program") {
+        "flanneld" => completion::flanneld(shell),
+        _ => completion::tool(shell, &mut command()),
+    })
 }
 
-fn print(text: &[u8]) -> ExitCode {
-    match io::stdout().write_all(text) {
+fn print(text: &str) -> ExitCode {
+    match io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }

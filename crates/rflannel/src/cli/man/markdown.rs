@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use clap::{Arg, Command};
 
 use super::text::Line;
-use super::tool::{Parts, parts};
+use super::tool::{Parts, parts, visible};
+use crate::cli::examples;
 
 /// Returns the name and text of each page: one for each command of `tool`, with its subcommands as sections, and a list of them.
 pub fn pages(tool: Command) -> Vec<(String, String)> {
@@ -27,12 +28,6 @@ pub fn pages(tool: Command) -> Vec<(String, String)> {
     }
     pages.push(("README.md".to_owned(), list));
     pages
-}
-
-fn visible(command: &Command) -> impl Iterator<Item = &Command> {
-    command
-        .get_subcommands()
-        .filter(|subcommand| !subcommand.is_hide_set())
 }
 
 fn full_name(command: &Command) -> String {
@@ -62,10 +57,7 @@ fn section(out: &mut String, command: &Command, level: usize) {
     );
     let _ = write!(out, "```text\n{}\n```\n", usage.trim());
     options(out, command, level);
-    let help = command
-        .get_after_long_help()
-        .or_else(|| command.get_after_help());
-    let help = help.map(ToString::to_string).unwrap_or_default();
+    let help = examples::rest(command);
     let Parts {
         examples,
         notes,

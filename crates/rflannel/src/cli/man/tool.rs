@@ -6,7 +6,7 @@ use clap::Command;
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 
-use super::super::examples::HEADING;
+use super::super::examples::{self, HEADING};
 use super::{Page, SOURCE, text};
 
 /// Beginning of the part of the help that lists exit codes.
@@ -48,12 +48,13 @@ fn descend(
         section: "1",
         text,
     });
-    let visible = command
+    visible(command).try_for_each(|subcommand| descend(subcommand, Some(&name), date, pages))
+}
+
+pub(super) fn visible(command: &Command) -> impl Iterator<Item = &Command> {
+    command
         .get_subcommands()
-        .filter(|subcommand| !subcommand.is_hide_set());
-    visible
-        .into_iter()
-        .try_for_each(|subcommand| descend(subcommand, Some(&name), date, pages))
+        .filter(|subcommand| !subcommand.is_hide_set())
 }
 
 fn page(command: &Command, name: &str, parent: Option<&str>, date: &str) -> io::Result<Vec<u8>> {
@@ -113,13 +114,7 @@ pub(super) fn parts(help: &str) -> Parts<'_> {
 
 /// Appends the help text after the options.
 fn after(roff: &mut Roff, command: &Command) {
-    let Some(help) = command
-        .get_after_long_help()
-        .or_else(|| command.get_after_help())
-    else {
-        return;
-    };
-    let help = help.to_string();
+    let help = examples::rest(command);
     let Parts {
         examples,
         notes,
