@@ -103,22 +103,15 @@ impl EtcdClient {
         })
     }
 
-    async fn send(&self, write: &Write<'_>, with_owners: bool) -> Result<Commit, Error> {
-        let txn = self.transaction(write, with_owners);
+    /// Sends a transaction, once.
+    pub(super) async fn commit(&self, what: Operation, txn: Txn) -> Result<Commit, Error> {
         let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        Ok(
-            match self
-                .endpoints
-                .call_once(Operation::Write, SMALL, request)
-                .await?
-            {
-                Some(response) if response.succeeded() => {
-                    Commit::Done(origin_of(response.header()).1)
-                }
-                Some(_) => Commit::Lost,
-                None => Commit::Unknown,
-            },
-        )
+        let done = self.endpoints.call_once(what, SMALL, request).await?;
+        Ok(match done {
+            Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
+            Some(_) => Commit::Lost,
+            None => Commit::Unknown,
+        })
     }
 
     fn is_without_owners(&self) -> bool {
@@ -137,8 +130,16 @@ impl EtcdClient {
         }
     }
 
-    async fn get(&self, what: Operation, key: &str) -> Result<GetResponse, Error> {
-        let request = async |client: Client| client.kv_client().get(key, None).await;
+    /// Reads a key as of a moment; 0 for now.
+    pub(super) async fn get(
+        &self,
+        what: Operation,
+        key: &str,
+        at: Revision,
+    ) -> Result<GetResponse, Error> {
+        let options = GetOptions::new().with_revision(at);
+        let request =
+            async |client: Client| client.kv_client().get(key, Some(options.clone())).await;
         Ok(self.endpoints.call(what, SMALL, request).await?.0)
     }
 
@@ -148,7 +149,7 @@ impl EtcdClient {
             .into_iter()
             .filter(|key| !key.is_empty())
         {
-            let found = self.get(Operation::MisplacedConfig, &key).await.ok()?;
+            let found = self.get(Operation::MisplacedConfig, &key, 0).await.ok()?;
             let misplaced = found
                 .kvs()
                 .first()
@@ -166,14 +167,11 @@ impl EtcdClient {
 
     fn transaction(&self, write: &Write<'_>, with_owners: bool) -> Txn {
         let key = self.key(write.subnets);
-        let mut compares = vec![match write.before {
-            Before::Absent => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
-            Before::At(revision) => Compare::mod_revision(key.as_str(), CompareOp::Equal, revision),
-        }];
+        let mut compares = vec![compare(&key, write.before)];
         compares.extend(
             write
                 .config
-                .map(|at| Compare::mod_revision(self.config_key(), CompareOp::Equal, at)),
+                .map(|at| compare(&self.config_key(), Before::At(at))),
         );
         let options = PutOptions::new().with_lease(write.lease_id.map_or(0, LeaseId::get));
         let mut puts = vec![TxnOp::put(key, write.attrs.encode(), Some(options.clone()))];
@@ -186,11 +184,7 @@ impl EtcdClient {
         }));
         for old in write.replaces {
             let key = self.key(&old.subnets);
-            compares.push(Compare::mod_revision(
-                key.as_str(),
-                CompareOp::Equal,
-                old.modified,
-            ));
+            compares.push(compare(&key, Before::At(old.modified)));
             puts.push(TxnOp::delete(key, None));
             puts.extend(with_owners.then(|| TxnOp::delete(self.owners_key(&old.subnets), None)));
         }
@@ -204,7 +198,7 @@ impl Store for EtcdClient {
 
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         let key = self.config_key();
-        let found = self.get(Operation::Config, &key).await?;
+        let found = self.get(Operation::Config, &key, 0).await?;
         let Some(kv) = found.kvs().first() else {
             return Err(Error::NoConfig {
                 key,
@@ -267,7 +261,7 @@ impl Store for EtcdClient {
                 done => return done,
             }
         }
-        let found = self.get(Operation::Look, &self.key(subnets)).await?;
+        let found = self.get(Operation::Look, &self.key(subnets), 0).await?;
         self.do_without_owners();
         Ok(Sight {
             seen: self.seen(found.kvs().first()),
@@ -296,12 +290,16 @@ impl Store for EtcdClient {
     async fn write(&self, write: &Write<'_>) -> Result<Commit, Error> {
         let touches_owners = write.owner.is_some() || !write.replaces.is_empty();
         let with_owners = touches_owners && !self.is_without_owners();
-        let done = self.send(write, with_owners).await;
+        let done = self
+            .commit(Operation::Write, self.transaction(write, with_owners))
+            .await;
         if !with_owners || !matches!(done, Err(Error::Denied(_))) {
             return done;
         }
         // Nothing was written: etcd checks the rights of a whole transaction first.
-        let done = self.send(write, false).await;
+        let done = self
+            .commit(Operation::Write, self.transaction(write, false))
+            .await;
         if let Ok(Commit::Done(_) | Commit::Lost) = done {
             self.do_without_owners();
         }
@@ -339,21 +337,10 @@ impl Store for EtcdClient {
     }
 
     async fn granted_ttl(&self, lease_id: LeaseId) -> Result<Option<Duration>, Error> {
-        let request = async |client: Client| {
-            client
-                .lease_client()
-                .time_to_live(lease_id.get(), None)
-                .await
-        };
-        let (response, _) = self
-            .endpoints
-            .call(Operation::TimeToLive, SMALL, request)
-            .await?;
-        let alive = response.ttl() > 0;
-        Ok(u64::try_from(response.granted_ttl())
-            .ok()
-            .filter(|_| alive)
-            .map(Duration::from_secs))
+        let time = self.time_left(lease_id).await?;
+        Ok(time
+            .filter(|time| !time.left.is_zero())
+            .map(|time| time.granted))
     }
 
     async fn keep_alive(&self, lease_id: LeaseId) -> Result<bool, Error> {
@@ -394,6 +381,13 @@ pub(super) fn end_of(prefix: &str) -> Vec<u8> {
         *last += 1;
     }
     end
+}
+
+pub(super) fn compare(key: &str, before: Before) -> Compare {
+    match before {
+        Before::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
+        Before::At(revision) => Compare::mod_revision(key, CompareOp::Equal, revision),
+    }
 }
 
 pub(super) fn origin_of(header: Option<&ResponseHeader>) -> (u64, Revision) {

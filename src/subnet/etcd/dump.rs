@@ -4,12 +4,10 @@
 
 use std::time::Duration;
 
-use etcd_client::{
-    Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp, TxnResponse,
-};
+use etcd_client::{Client, Compare, CompareOp, GetOptions, GetResponse, KeyValue, Txn, TxnOp};
 
 use super::super::{Error, Lease, LeaseId, Revision};
-use super::client::{Operation, PAGE, PAGE_LEN, SMALL, end_of, origin_of};
+use super::client::{Operation, PAGE, PAGE_LEN, SMALL, compare, end_of, origin_of};
 use super::liveness::{self, Answer};
 use super::store::{Before, Commit, Store, Write};
 use super::stream::MAX_MESSAGE;
@@ -236,24 +234,12 @@ impl EtcdClient {
 
     async fn config_as_of(&self, at: Revision) -> Result<Option<Record>, Error> {
         let key = self.config_key();
-        let options = GetOptions::new().with_revision(at);
-        let request = async |client: Client| {
-            client
-                .kv_client()
-                .get(key.as_str(), Some(options.clone()))
-                .await
-        };
-        let (found, _) = self
-            .endpoints
-            .call(Operation::Config, SMALL, request)
-            .await?;
-        Ok(found
-            .kvs()
-            .first()
-            .map(|kv| record(kv, self.prefix().len() + 1)))
+        let found = self.get(Operation::Config, &key, at).await?;
+        let record = |kv| record(kv, self.prefix().len() + 1);
+        Ok(found.kvs().first().map(record))
     }
 
-    async fn time_left(&self, lease_id: LeaseId) -> Result<Option<TimeLeft>, Error> {
+    pub(super) async fn time_left(&self, lease_id: LeaseId) -> Result<Option<TimeLeft>, Error> {
         let request = async |client: Client| {
             client
                 .lease_client()
@@ -269,23 +255,6 @@ impl EtcdClient {
         Ok(left
             .zip(granted)
             .map(|(left, granted)| TimeLeft { left, granted }))
-    }
-
-    async fn commit(&self, what: Operation, txn: Txn) -> Result<Commit, Error> {
-        let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        let done: Option<TxnResponse> = self.endpoints.call_once(what, SMALL, request).await?;
-        Ok(match done {
-            Some(response) if response.succeeded() => Commit::Done(origin_of(response.header()).1),
-            Some(_) => Commit::Lost,
-            None => Commit::Unknown,
-        })
-    }
-}
-
-fn compare(key: &str, before: Before) -> Compare {
-    match before {
-        Before::Absent => Compare::create_revision(key, CompareOp::Equal, 0),
-        Before::At(revision) => Compare::mod_revision(key, CompareOp::Equal, revision),
     }
 }
 
