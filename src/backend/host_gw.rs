@@ -3,16 +3,13 @@
 //! Packets of pods travel on the underlay as they are, so a peer must be directly connected: a router between two hosts
 //! knows nothing of pods.
 
-use std::net::IpAddr;
-
-use ipnetwork::IpNetwork;
 use serde_json::value::RawValue;
 
 use super::direct_routes::ConnectedSubnets;
 use super::endpoint::{self, Endpoint};
 use super::{Backend, BadConfig, BadPeer, FormerLink, HostContext, Row};
 use crate::kernel::host_state::{AddrFact, HostState, LinkFact};
-use crate::kernel::{Entry, LinkRole, LinkSpec, Owned};
+use crate::kernel::{Entry, Owned};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 use crate::util::family::{Family, PerFamily};
 
@@ -69,10 +66,6 @@ fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), Bad
 }
 
 impl Backend for HostGw {
-    fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
-        Vec::new()
-    }
-
     /// VXLAN devices of flannel's with the address of the own subnet: a device of another network's daemon has another.
     fn former_links(&self, facts: &HostState, own: &Subnets) -> Vec<FormerLink> {
         let has_own_address = |link: &LinkFact| {
@@ -101,11 +94,6 @@ impl Backend for HostGw {
 
     fn attrs(&self) -> LeaseAttrs {
         endpoint::attrs(&self.endpoints, TYPE)
-    }
-
-    /// A lease says nothing by which hosts of one address could be told apart.
-    fn is_of_this_host(&self, _: &LeaseAttrs) -> bool {
-        false
     }
 
     fn owned(&self) -> Owned {
@@ -151,14 +139,6 @@ impl Backend for HostGw {
 
     fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets> {
         Some(&mut self.connected_subnets)
-    }
-
-    fn inside(&self, subnet: IpNetwork) -> IpAddr {
-        endpoint::gateway(subnet)
-    }
-
-    fn overhead(&self, _: Family) -> u32 {
-        0
     }
 
     fn mtu(&self) -> u32 {

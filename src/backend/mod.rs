@@ -58,7 +58,9 @@ pub struct BadConfig(pub String);
 /// One way of carrying packets.
 pub trait Backend: Send + Sync {
     /// The devices it needs; none if peers are reached by the underlay's.
-    fn links(&self) -> Vec<(LinkRole, LinkSpec)>;
+    fn links(&self) -> Vec<(LinkRole, LinkSpec)> {
+        Vec::new()
+    }
 
     /// Devices that an earlier life of this host with another backend has left.
     fn former_links(&self, _: &HostState, _: &Subnets) -> Vec<FormerLink> {
@@ -71,14 +73,19 @@ pub trait Backend: Send + Sync {
     /// What this host publishes.
     fn attrs(&self) -> LeaseAttrs;
 
-    /// Whether a lease at this host's public address is known to be this host's by what its backend publishes.
-    fn is_of_this_host(&self, attrs: &LeaseAttrs) -> bool;
+    /// Whether a lease at this host's public address is known to be this host's by what its backend publishes; not if that
+    /// is the same for all hosts.
+    fn is_of_this_host(&self, _: &LeaseAttrs) -> bool {
+        false
+    }
 
     /// What of the kernel's state belongs to it.
     fn owned(&self) -> Owned;
 
     /// The entries for the own lease.
-    fn local(&self, own: &Subnets) -> Vec<Entry>;
+    fn local(&self, _: &Subnets) -> Vec<Entry> {
+        Vec::new()
+    }
 
     /// The entries for one family of a peer, whose subnet and public address of that family have been checked.
     ///
@@ -92,16 +99,24 @@ pub trait Backend: Send + Sync {
     }
 
     /// Who is directly connected, if that decides how a peer is reached.
-    fn connected_subnets(&self) -> Option<&ConnectedSubnets>;
+    fn connected_subnets(&self) -> Option<&ConnectedSubnets> {
+        None
+    }
 
     /// The same, to note whom the kernel refuses a direct route to.
-    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets>;
+    fn connected_subnets_mut(&mut self) -> Option<&mut ConnectedSubnets> {
+        None
+    }
 
     /// The address in a host's subnet at which the host itself answers.
-    fn inside(&self, subnet: IpNetwork) -> IpAddr;
+    fn inside(&self, subnet: IpNetwork) -> IpAddr {
+        endpoint::gateway(subnet)
+    }
 
     /// Bytes that it adds to a packet of this family on the underlay.
-    fn overhead(&self, family: Family) -> u32;
+    fn overhead(&self, _: Family) -> u32 {
+        0
+    }
 
     /// Largest packet that fits through, in bytes.
     fn mtu(&self) -> u32;

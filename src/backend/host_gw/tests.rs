@@ -1,9 +1,11 @@
 //! The lease, the routes, and the refusals of host-gw and of alloc.
 
+use ipnetwork::IpNetwork;
+
 use super::*;
 use crate::iface::{Addresses, Underlay};
-use crate::kernel::Mac;
 use crate::kernel::host_state::{Route, VxlanFact};
+use crate::kernel::{LinkRole, Mac};
 
 const V4: &str = r#"{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}"#;
 const BOTH: &str = r#"{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd05::/48","Backend":{"Type":"Host-GW"}}"#;
