@@ -1,11 +1,11 @@
 //! The TLS files: read, checked, and read again when they change.
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
-use rustls::pki_types::pem::{PemObject, SectionKind};
+use rustls::pki_types::pem::{Error as PemError, PemObject, SectionKind};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
@@ -17,9 +17,6 @@ use super::Error;
 use super::tls_policy::{self, CLIENT_KEYS, PairError, ServerTrust};
 use crate::util::logging::causes;
 
-const CA_FLAG: &str = "-etcd-cafile";
-const CERT_FLAG: &str = "-etcd-certfile";
-const KEY_FLAG: &str = "-etcd-keyfile";
 /// For reading the files.
 const READING: Duration = Duration::from_secs(2);
 
@@ -101,12 +98,7 @@ impl Tls {
         let mut reading = self.reading.lock().await;
         let job = reading.get_or_insert_with(|| spawn_blocking(move || read(&ca, pair.as_ref())));
         let done = timeout(READING, job).await.map_err(|_| {
-            bad(
-                CA_FLAG,
-                &self.ca,
-                "reading the TLS files took more than 2 s",
-                "check the disk",
-            )
+            ca_file(&self.ca).bad("reading the TLS files took more than 2 s; check the disk")
         })?;
         *reading = None;
         done.unwrap_or_else(|error| Err(Error::Refused(error.to_string())))
@@ -141,127 +133,99 @@ fn speaking_http2(mut config: ClientConfig) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// A file that a flag names.
+#[derive(Clone, Copy)]
+struct PemFile<'a> {
+    flag: &'static str,
+    path: &'a Path,
+}
+
+impl PemFile<'_> {
+    /// The error for this file: what is wrong with it, and what to do.
+    fn bad(self, text: &str) -> Error {
+        Error::Refused(format!("{} {}: {text}", self.flag, self.path.display()))
+    }
+
+    fn damaged(self, error: impl fmt::Display) -> Error {
+        self.bad(&format!("damaged PEM: {error}; copy it again"))
+    }
+
+    fn contents(self) -> Result<Vec<u8>, Error> {
+        std::fs::read(self.path).map_err(|error| {
+            let remedy = if error.kind() == io::ErrorKind::PermissionDenied {
+                "make it readable for the user that runs flanneld"
+            } else {
+                "check the path"
+            };
+            self.bad(&format!("cannot read it: {error}; {remedy}"))
+        })
+    }
+
+    fn certificates(self, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let found = found.map_err(|error| self.damaged(error))?;
+        if !found.is_empty() {
+            Ok(found)
+        } else if holds_key(pem) {
+            Err(self.bad("it contains a private key, not a certificate; are the files swapped?"))
+        } else {
+            Err(self.bad("it contains no certificate; it must be PEM: -----BEGIN CERTIFICATE-----"))
+        }
+    }
+
+    fn private_key(self, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
+        if is_encrypted(pem) {
+            return Err(
+                self.bad("the key is encrypted; decrypt it: openssl pkey -in KEY -out NEWKEY")
+            );
+        }
+        match PrivateKeyDer::from_pem_slice(pem) {
+            Ok(key) => Ok(key),
+            Err(PemError::NoItemsFound) if holds_certificate(pem) => {
+                Err(self
+                    .bad("it contains a certificate, not a private key; are the files swapped?"))
+            }
+            Err(PemError::NoItemsFound) => {
+                Err(self.bad("it contains no private key; it must be PEM: PKCS#8, PKCS#1 or SEC1"))
+            }
+            Err(error) => Err(self.damaged(error)),
+        }
+    }
+}
+
+fn ca_file(path: &Path) -> PemFile<'_> {
+    PemFile {
+        flag: "-etcd-cafile",
+        path,
+    }
+}
+
 fn server_trust(path: &Path) -> Result<ServerTrust, Error> {
-    let listed = certificates(CA_FLAG, path, &contents(CA_FLAG, path)?)?;
-    ServerTrust::new(listed).ok_or_else(|| {
-        bad(
-            CA_FLAG,
-            path,
-            "it contains no readable certificate",
-            "use the PEM file of the CA",
-        )
-    })
+    let ca = ca_file(path);
+    ServerTrust::new(ca.certificates(&ca.contents()?)?)
+        .ok_or_else(|| ca.bad("it contains no readable certificate; use the PEM file of the CA"))
 }
 
 fn client_pair(cert: &Path, key: &Path) -> Result<SingleCertAndKey, Error> {
-    let (cert_pem, key_pem) = (contents(CERT_FLAG, cert)?, contents(KEY_FLAG, key)?);
-    let chain = certificates(CERT_FLAG, cert, &cert_pem)?;
-    tls_policy::client_pair(chain, private_key(key, &key_pem)?).map_err(|error| match error {
-        PairError::Certificate => bad(
-            CERT_FLAG,
-            cert,
-            "the certificate cannot be read",
-            "create a new one",
-        ),
-        PairError::Mismatch => {
-            let why = format!("it is not the key of the certificate in {}", cert.display());
-            bad(
-                KEY_FLAG,
-                key,
-                &why,
-                "use a matching pair of certificate and key",
-            )
-        }
-        PairError::Kind(kind) => bad(
-            KEY_FLAG,
-            key,
-            &format!("{kind} cannot be used"),
-            &format!("use {CLIENT_KEYS}"),
-        ),
-        PairError::Key => bad(
-            KEY_FLAG,
-            key,
-            "the key cannot be read",
-            &format!("use {CLIENT_KEYS}"),
-        ),
+    let cert = PemFile {
+        flag: "-etcd-certfile",
+        path: cert,
+    };
+    let key = PemFile {
+        flag: "-etcd-keyfile",
+        path: key,
+    };
+    let (cert_pem, key_pem) = (cert.contents()?, key.contents()?);
+    let chain = cert.certificates(&cert_pem)?;
+    tls_policy::client_pair(chain, key.private_key(&key_pem)?).map_err(|error| match error {
+        PairError::Certificate => cert.bad("the certificate cannot be read; create a new one"),
+        PairError::Mismatch => key.bad(&format!(
+            "it is not the key of the certificate in {}; use a matching pair of certificate and key",
+            cert.path.display()
+        )),
+        PairError::Kind(kind) => key.bad(&format!("{kind} cannot be used; use {CLIENT_KEYS}")),
+        PairError::Key => key.bad(&format!("the key cannot be read; use {CLIENT_KEYS}")),
     })
-}
-
-fn contents(flag: &str, path: &Path) -> Result<Vec<u8>, Error> {
-    std::fs::read(path).map_err(|error| {
-        let forbidden = error.kind() == io::ErrorKind::PermissionDenied;
-        let remedy = if forbidden {
-            "make it readable for the user that runs flanneld"
-        } else {
-            "check the path"
-        };
-        bad(flag, path, &format!("cannot read it: {error}"), remedy)
-    })
-}
-
-fn certificates(
-    flag: &str,
-    path: &Path,
-    pem: &[u8],
-) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let found = found.map_err(|error| {
-        bad(
-            flag,
-            path,
-            &format!("damaged PEM: {error}"),
-            "copy it again",
-        )
-    })?;
-    if !found.is_empty() {
-        return Ok(found);
-    }
-    if holds_key(pem) {
-        return Err(bad(
-            flag,
-            path,
-            "it contains a private key, not a certificate",
-            "are the files swapped?",
-        ));
-    }
-    Err(bad(
-        flag,
-        path,
-        "it contains no certificate",
-        "it must be PEM: -----BEGIN CERTIFICATE-----",
-    ))
-}
-
-fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, Error> {
-    if is_encrypted(pem) {
-        return Err(bad(
-            KEY_FLAG,
-            path,
-            "the key is encrypted",
-            "decrypt it: openssl pkey -in KEY -out NEWKEY",
-        ));
-    }
-    match PrivateKeyDer::from_pem_slice(pem) {
-        Ok(key) => Ok(key),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) if holds_certificate(pem) => Err(bad(
-            KEY_FLAG,
-            path,
-            "it contains a certificate, not a private key",
-            "are the files swapped?",
-        )),
-        Err(rustls::pki_types::pem::Error::NoItemsFound) => Err(bad(
-            KEY_FLAG,
-            path,
-            "it contains no private key",
-            "it must be PEM: PKCS#8, PKCS#1 or SEC1",
-        )),
-        Err(error) => Err(bad(
-            KEY_FLAG,
-            path,
-            &format!("damaged PEM: {error}"),
-            "copy it again",
-        )),
-    }
 }
 
 fn holds_certificate(pem: &[u8]) -> bool {
@@ -285,10 +249,6 @@ fn holds_key(pem: &[u8]) -> bool {
 fn is_encrypted(pem: &[u8]) -> bool {
     let has = |needle: &[u8]| pem.windows(needle.len()).any(|window| window == needle);
     has(b"BEGIN ENCRYPTED PRIVATE KEY") || has(b"Proc-Type: 4,ENCRYPTED")
-}
-
-fn bad(flag: &str, path: &Path, why: &str, remedy: &str) -> Error {
-    Error::Refused(format!("{flag} {}: {why}; {remedy}", path.display()))
 }
 
 #[cfg(test)]
