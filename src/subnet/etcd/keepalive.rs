@@ -136,16 +136,6 @@ struct Holder<'a, S> {
     related: Option<RelatedLeases>,
 }
 
-/// Another machine with our address and a key of its own.
-#[derive(Debug, PartialEq, Eq)]
-enum OlderDuplicate {
-    None,
-    Silent,
-    Alive,
-    /// Its key changed or vanished while it was asked.
-    Changed,
-}
-
 enum Round {
     /// The claim stands so, and there is nothing to do about it now.
     Status(LeaseStatus),
@@ -368,9 +358,9 @@ impl<S: Store> Holder<'_, S> {
         {
             Some(by) => self.release(LeaseStatus::TakenOver { by }).await,
             None => match self.older_duplicate(Revision::MAX, &leases).await? {
-                OlderDuplicate::Alive => self.release(self.duplicate_host()).await,
-                OlderDuplicate::Changed => Ok(Round::Again),
-                OlderDuplicate::None | OlderDuplicate::Silent => {
+                Some(Answer::Alive(_)) => self.release(self.duplicate_host()).await,
+                Some(Answer::Moved) => Ok(Round::Again),
+                None | Some(Answer::Silent(_)) => {
                     self.restore(Before::Absent, written, alive, false).await
                 }
             },
@@ -393,9 +383,9 @@ impl<S: Store> Holder<'_, S> {
         };
         let older_duplicate = self.older_duplicate(created, &leases).await?;
         match older_duplicate {
-            OlderDuplicate::Alive => return self.release(self.duplicate_host()).await,
-            OlderDuplicate::Changed => return Ok(Round::Again),
-            OlderDuplicate::None | OlderDuplicate::Silent => {}
+            Some(Answer::Alive(_)) => return self.release(self.duplicate_host()).await,
+            Some(Answer::Moved) => return Ok(Round::Again),
+            None | Some(Answer::Silent(_)) => {}
         }
         if let Some(other) = liveness::earlier_claimant(&subnets, created, &leases) {
             return self
@@ -404,29 +394,26 @@ impl<S: Store> Holder<'_, S> {
                 })
                 .await;
         }
-        self.unverified = older_duplicate == OlderDuplicate::Silent;
+        self.unverified = older_duplicate.is_some();
         Ok(Round::Status(LeaseStatus::Held))
     }
 
-    /// Whether another machine has a lease with our address under another key, created before `created`.
+    /// Asks the machine that has a lease with our address under another key, created before `created`; `None` if there is
+    /// none.
     async fn older_duplicate(
         &self,
         created: Revision,
         leases: &[Lease],
-    ) -> Result<OlderDuplicate, Error> {
+    ) -> Result<Option<Answer>, Error> {
         let (store, me) = (&self.manager.store, self.manager.machine.known());
         let Some((lease, recorded)) =
             liveness::older_duplicate(store, me, &self.lease, created, leases).await?
         else {
-            return Ok(OlderDuplicate::None);
+            return Ok(None);
         };
-        Ok(
-            match liveness::challenge(store, me, &lease, recorded).await? {
-                Answer::Silent(_) => OlderDuplicate::Silent,
-                Answer::Alive(_) => OlderDuplicate::Alive,
-                Answer::Moved => OlderDuplicate::Changed,
-            },
-        )
+        liveness::challenge(store, me, &lease, recorded)
+            .await
+            .map(Some)
     }
 
     /// The other host that leases some of our subnets under another key. No one leases all of a network, or more: such a

@@ -40,6 +40,13 @@ impl Proof {
         }
     }
 
+    /// Of a lease whose machine was challenged, which wrote it, and did not answer.
+    fn of_silent(lease: &Lease, modified: Revision) -> Self {
+        let mut proof = Self::of(lease, false);
+        (proof.lease.modified, proof.move_off) = (modified, true);
+        proof
+    }
+
     /// Whether nothing has been written since.
     fn covers(&self, lease: &Lease) -> bool {
         self.lease.subnets == lease.subnets
@@ -85,15 +92,7 @@ pub(super) async fn prove<S: Store>(
                     let Some(modified) = done? else {
                         return Ok(None);
                     };
-                    let lease_now = Lease {
-                        modified,
-                        ..lease.clone()
-                    };
-                    Proof {
-                        listed: lease.modified,
-                        move_off: true,
-                        ..Proof::of(&lease_now, false)
-                    }
+                    Proof::of_silent(lease, modified)
                 }
             }
         }
@@ -163,16 +162,7 @@ async fn is_alone<S: Store>(
             }
             Answer::Moved => return Ok(false),
             Answer::Silent(modified) => {
-                let now = Lease {
-                    modified,
-                    ..other.clone()
-                };
-                let proof = Proof {
-                    listed: other.modified,
-                    move_off: true,
-                    ..Proof::of(&now, false)
-                };
-                keep_proof(manager, proof);
+                keep_proof(manager, Proof::of_silent(&other, modified));
             }
         }
     }
