@@ -86,7 +86,7 @@ impl EtcdClient {
         let gets = [self.key(subnets), self.owners_key(subnets)].map(|key| TxnOp::get(key, None));
         let txn = Txn::new().and_then(gets);
         let request = async |client: Client| client.kv_client().txn(txn.clone()).await;
-        let (response, _) = self.endpoints.call(Operation::Look, SMALL, request).await?;
+        let (response, _) = self.endpoints.call(Operation::LOOK, SMALL, request).await?;
         let answers = response.op_responses();
         let found = |index: usize| match answers.get(index) {
             Some(TxnOpResponse::Get(found)) => found.kvs().first(),
@@ -149,7 +149,7 @@ impl EtcdClient {
             .into_iter()
             .filter(|key| !key.is_empty())
         {
-            let found = self.get(Operation::MisplacedConfig, &key, 0).await.ok()?;
+            let found = self.get(Operation::MISPLACED, &key, 0).await.ok()?;
             let misplaced = found
                 .kvs()
                 .first()
@@ -198,7 +198,7 @@ impl Store for EtcdClient {
 
     async fn config(&self) -> Result<(NetworkConfig, Revision), Error> {
         let key = self.config_key();
-        let found = self.get(Operation::Config, &key, 0).await?;
+        let found = self.get(Operation::CONFIG, &key, 0).await?;
         let Some(kv) = found.kvs().first() else {
             return Err(Error::NoConfig {
                 key,
@@ -237,7 +237,7 @@ impl Store for EtcdClient {
                 done => done,
             }
         };
-        let (response, _) = self.endpoints.call(Operation::List, PAGE, request).await?;
+        let (response, _) = self.endpoints.call(Operation::LIST, PAGE, request).await?;
         let last = response.kvs().last().filter(|_| response.more());
         progress.turn(
             origin_of(response.header()),
@@ -261,7 +261,7 @@ impl Store for EtcdClient {
                 done => return done,
             }
         }
-        let found = self.get(Operation::Look, &self.key(subnets), 0).await?;
+        let found = self.get(Operation::LOOK, &self.key(subnets), 0).await?;
         self.do_without_owners();
         Ok(Sight {
             seen: self.seen(found.kvs().first()),
@@ -291,14 +291,14 @@ impl Store for EtcdClient {
         let touches_owners = write.owner.is_some() || !write.replaces.is_empty();
         let with_owners = touches_owners && !self.is_without_owners();
         let done = self
-            .commit(Operation::Write, self.transaction(write, with_owners))
+            .commit(Operation::WRITE, self.transaction(write, with_owners))
             .await;
         if !with_owners || !matches!(done, Err(Error::Denied(_))) {
             return done;
         }
         // Nothing was written: etcd checks the rights of a whole transaction first.
         let done = self
-            .commit(Operation::Write, self.transaction(write, false))
+            .commit(Operation::WRITE, self.transaction(write, false))
             .await;
         if let Ok(Commit::Done(_) | Commit::Lost) = done {
             self.do_without_owners();
@@ -319,7 +319,7 @@ impl Store for EtcdClient {
             }
         };
         self.endpoints
-            .call(Operation::CreateLeaseId, SMALL, request)
+            .call(Operation::CREATE_LEASE_ID, SMALL, request)
             .await
             .map(drop)
     }
@@ -331,7 +331,7 @@ impl Store for EtcdClient {
                 _ => Ok(()),
             };
         self.endpoints
-            .call(Operation::Revoke, SMALL, request)
+            .call(Operation::REVOKE, SMALL, request)
             .await
             .map(drop)
     }
@@ -353,7 +353,7 @@ impl Store for EtcdClient {
             };
         let (alive, _) = self
             .endpoints
-            .call(Operation::KeepAlive, SMALL, request)
+            .call(Operation::KEEP_ALIVE, SMALL, request)
             .await?;
         // The client has one error for "gone" and for a broken stream.
         Ok(alive || self.granted_ttl(lease_id).await?.is_some())
@@ -395,53 +395,30 @@ pub(super) fn origin_of(header: Option<&ResponseHeader>) -> (u64, Revision) {
 }
 
 /// What is asked of etcd.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operation {
-    Config,
-    MisplacedConfig,
-    List,
-    Look,
-    Write,
-    Remove,
-    WriteConfig,
-    CreateLeaseId,
-    Revoke,
-    TimeToLive,
-    KeepAlive,
-    Watch,
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operation {
+    /// For counters.
+    pub(super) label: &'static str,
+    /// For messages that start with "cannot".
+    pub(super) words: &'static str,
+}
+
+const fn operation(label: &'static str, words: &'static str) -> Operation {
+    Operation { label, words }
 }
 
 impl Operation {
-    /// For messages that start with "cannot".
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Operation::Config => "read the network configuration",
-            Operation::MisplacedConfig => "search for a misplaced network configuration",
-            Operation::List => "list the leases",
-            Operation::Look => "read the lease",
-            Operation::Write => "write the lease",
-            Operation::Remove => "delete the lease",
-            Operation::WriteConfig => "write the network configuration",
-            Operation::CreateLeaseId => "create an etcd lease",
-            Operation::Revoke => "revoke an unused etcd lease",
-            Operation::TimeToLive => "read the etcd lease",
-            Operation::KeepAlive => "renew the etcd lease",
-            Operation::Watch => "watch the leases",
-        }
-    }
-
-    /// For counters.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Operation::Config | Operation::MisplacedConfig => "config",
-            Operation::List => "list",
-            Operation::Look => "look",
-            Operation::Write | Operation::Remove | Operation::WriteConfig => "write",
-            Operation::CreateLeaseId => "grant",
-            Operation::Revoke => "revoke",
-            Operation::TimeToLive => "time_to_live",
-            Operation::KeepAlive => "keep_alive",
-            Operation::Watch => "watch",
-        }
-    }
+    pub(super) const CONFIG: Self = operation("config", "read the network configuration");
+    pub(super) const MISPLACED: Self =
+        operation("config", "search for a misplaced network configuration");
+    pub(super) const LIST: Self = operation("list", "list the leases");
+    pub(super) const LOOK: Self = operation("look", "read the lease");
+    pub(super) const WRITE: Self = operation("write", "write the lease");
+    pub(super) const REMOVE: Self = operation("write", "delete the lease");
+    pub(super) const WRITE_CONFIG: Self = operation("write", "write the network configuration");
+    pub(super) const CREATE_LEASE_ID: Self = operation("grant", "create an etcd lease");
+    pub(super) const REVOKE: Self = operation("revoke", "revoke an unused etcd lease");
+    pub(super) const TIME_TO_LIVE: Self = operation("time_to_live", "read the etcd lease");
+    pub(super) const KEEP_ALIVE: Self = operation("keep_alive", "renew the etcd lease");
+    pub(super) const WATCH: Self = operation("watch", "watch the leases");
 }

@@ -140,7 +140,7 @@ impl EtcdManager {
         let deletes = [lease, owner].map(|key| TxnOp::delete(key, None));
         self.store
             .commit(
-                Operation::Remove,
+                Operation::REMOVE,
                 Txn::new().when(compares).and_then(deletes),
             )
             .await
@@ -155,7 +155,7 @@ impl EtcdManager {
         let txn = Txn::new()
             .when([compare(&owner, Before::At(recorded))])
             .and_then([TxnOp::delete(owner.as_str(), None)]);
-        self.store.commit(Operation::Remove, txn).await
+        self.store.commit(Operation::REMOVE, txn).await
     }
 
     /// Writes the network configuration if it, and all leases, are as they were read.
@@ -172,7 +172,7 @@ impl EtcdManager {
         let puts = [TxnOp::put(key.as_str(), write.value.as_slice(), None)];
         self.store
             .commit(
-                Operation::WriteConfig,
+                Operation::WRITE_CONFIG,
                 Txn::new().when(compares).and_then(puts),
             )
             .await
@@ -229,12 +229,12 @@ impl EtcdClient {
                 .get(from.as_slice(), Some(options.clone()))
                 .await
         };
-        Ok(self.endpoints.call(Operation::List, PAGE, request).await?.0)
+        Ok(self.endpoints.call(Operation::LIST, PAGE, request).await?.0)
     }
 
     async fn config_as_of(&self, at: Revision) -> Result<Option<Record>, Error> {
         let key = self.config_key();
-        let found = self.get(Operation::Config, &key, at).await?;
+        let found = self.get(Operation::CONFIG, &key, at).await?;
         let record = |kv| record(kv, self.prefix().len() + 1);
         Ok(found.kvs().first().map(record))
     }
@@ -248,7 +248,7 @@ impl EtcdClient {
         };
         let (answer, _) = self
             .endpoints
-            .call(Operation::TimeToLive, SMALL, request)
+            .call(Operation::TIME_TO_LIVE, SMALL, request)
             .await?;
         let seconds = |count: i64| u64::try_from(count).ok().map(Duration::from_secs);
         let (left, granted) = (seconds(answer.ttl()), seconds(answer.granted_ttl()));

@@ -211,7 +211,7 @@ impl Endpoints {
         let result = self.try_once(index, limit, request).await;
         let address = self.address(index).to_string();
         self.telemetry
-            .asked(what.label(), &address, result.is_ok(), begin.elapsed());
+            .asked(what.label, &address, result.is_ok(), begin.elapsed());
         result
     }
 
@@ -325,7 +325,7 @@ impl Endpoints {
             .iter()
             .map(|(index, fault)| format!("{}: {}", self.address(*index), fault.text))
             .collect();
-        format!("cannot {}: {}", what.words(), each.join("; "))
+        format!("cannot {}: {}", what.words, each.join("; "))
     }
 }
 

@@ -66,7 +66,7 @@ impl Stream {
             let options = options.with_fragment().with_progress_notify();
             Ok((client.watch(prefix, Some(options)).await?, kv))
         };
-        let ((stream, kv), index) = endpoints.call(Operation::Watch, OPEN, request).await?;
+        let ((stream, kv), index) = endpoints.call(Operation::WATCH, OPEN, request).await?;
         let (requests, responses) = stream.split();
         let source = endpoints.address(index).to_string();
         Ok(Self {
