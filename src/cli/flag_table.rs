@@ -1,7 +1,6 @@
 //! Every flag that `flanneld` knows, as data; the clap command, the help and the table in docs/reference/flags.md made of it.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, value_parser};
@@ -451,40 +450,10 @@ pub const EXAMPLE: &[&str] = &[
     "    -etcd-prefix=/kubernetes/network -iface=eth0",
 ];
 
-/// The table of flags in `docs/reference/flags.md`.
-pub fn markdown_table() -> String {
-    let mut out =
-        String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
-    let code = |text: &str| {
-        if text.is_empty() {
-            String::new()
-        } else {
-            format!("`{text}`")
-        }
-    };
-    for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
-        let _ = writeln!(out, "| **{heading}** | | | |");
-        for flag in flags.iter().filter(|flag| flag.visible()) {
-            let variable = if flag.from_environment() {
-                flag.variable()
-            } else {
-                String::new()
-            };
-            let (name, default) = (flag.name, code(flag.default()));
-            let _ = writeln!(
-                out,
-                "| `-{name}` | {} | {default} | {} |",
-                code(&variable),
-                flag.help
-            );
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::fmt::Write as _;
     use std::fs;
 
     use super::*;
@@ -515,6 +484,37 @@ mod tests {
             help.starts_with("Usage: flanneld [OPTION]...\n") && !help.contains("--"),
             "{help}"
         );
+    }
+
+    /// The table of flags in `docs/reference/flags.md`.
+    fn markdown_table() -> String {
+        let mut out =
+            String::from("| flag | variable | default | meaning |\n| --- | --- | --- | --- |\n");
+        let code = |text: &str| {
+            if text.is_empty() {
+                String::new()
+            } else {
+                format!("`{text}`")
+            }
+        };
+        for (heading, flags) in FLAGS.iter().filter(|(heading, _)| !heading.is_empty()) {
+            let _ = writeln!(out, "| **{heading}** | | | |");
+            for flag in flags.iter().filter(|flag| flag.visible()) {
+                let variable = if flag.from_environment() {
+                    flag.variable()
+                } else {
+                    String::new()
+                };
+                let (name, default) = (flag.name, code(flag.default()));
+                let _ = writeln!(
+                    out,
+                    "| `-{name}` | {} | {default} | {} |",
+                    code(&variable),
+                    flag.help
+                );
+            }
+        }
+        out
     }
 
     /// `UPDATE_EXPECT=1` writes the table instead of comparing it.
