@@ -5,12 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-mod check;
 mod endpoints;
 mod pattern;
 mod status_endpoints;
 
-pub use check::{Flags, Invalid};
 pub use endpoints::Endpoint;
 pub use pattern::Pattern;
 pub use status_endpoints::StatusEndpoints;

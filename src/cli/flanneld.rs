@@ -7,10 +7,11 @@ use std::path::PathBuf;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use super::config::config;
 use super::explain::{Origins, explain, suggestion};
 use super::flag_table::{self, Flag, Kind, Support, VARIABLE_PREFIX};
 use super::go_flags::{self, Given, parse_bool};
-use crate::config::{Config, Flags, OnLeaseLost, Secret, TxChecksum};
+use crate::config::Config;
 use crate::util::logging::{Format, Logging};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +91,7 @@ fn read(
         warnings.extend(judge(flag, &matches, &origins)?);
     }
     let logging = Logging::new(int(&matches, "v"), format(&matches));
-    let config = Config::try_from(flags(&matches)).map_err(|invalid| Mistake::Value {
+    let config = config(&matches).map_err(|invalid| Mistake::Value {
         flag: invalid.flag,
         given: origins.spell(invalid.flag),
         why: invalid.why,
@@ -256,56 +257,22 @@ fn requests(flag: &Flag, matches: &ArgMatches) -> bool {
     }
 }
 
-fn flags(matches: &ArgMatches) -> Flags {
-    Flags {
-        etcd_endpoints: text(matches, "etcd-endpoints"),
-        etcd_prefix: text(matches, "etcd-prefix"),
-        etcd_cafile: path(matches, "etcd-cafile"),
-        etcd_certfile: path(matches, "etcd-certfile"),
-        etcd_keyfile: path(matches, "etcd-keyfile"),
-        etcd_username: text(matches, "etcd-username"),
-        etcd_password: Secret::new(text(matches, "etcd-password")),
-        ifaces: list(matches, "iface"),
-        iface_regexes: list(matches, "iface-regex"),
-        iface_can_reach: text(matches, "iface-can-reach"),
-        public_ip: text(matches, "public-ip"),
-        public_ipv6: text(matches, "public-ipv6"),
-        ip_blackhole_route: on(matches, "ip-blackhole-route"),
-        tx_checksum: TxChecksum::from_name(&text(matches, "tx-checksum")).unwrap_or_default(),
-        subnet_file: path(matches, "subnet-file"),
-        renew_margin: int(matches, "subnet-lease-renew-margin"),
-        docker_opts_file: path(matches, "docker-opts-file"),
-        docker_opts_key: text(matches, "docker-opts-key"),
-        state_file: path(matches, "state-file"),
-        on_lease_lost: OnLeaseLost::from_name(&text(matches, "on-lease-lost")).unwrap_or_default(),
-        ip_masq: on(matches, "ip-masq"),
-        fully_random_disable: on(matches, "ip-masq-fully-random-disable"),
-        forward_rules: on(matches, "iptables-forward-rules"),
-        resync: int(matches, "iptables-resync"),
-        source_filter: on(matches, "vxlan-source-filter"),
-        healthz_ip: text(matches, "healthz-ip"),
-        healthz_port: int(matches, "healthz-port"),
-        status_socket: path(matches, "status-socket"),
-        probe_interval: int(matches, "probe-interval"),
-    }
-}
-
 fn format(matches: &ArgMatches) -> Format {
     Format::from_name(&text(matches, "log-format")).unwrap_or_default()
 }
 
-fn text(matches: &ArgMatches, name: &str) -> String {
+pub(super) fn text(matches: &ArgMatches, name: &str) -> String {
     matches.get_one::<String>(name).cloned().unwrap_or_default()
 }
 
-fn path(matches: &ArgMatches, name: &str) -> PathBuf {
+pub(super) fn path(matches: &ArgMatches, name: &str) -> PathBuf {
     matches
         .get_one::<OsString>(name)
         .map(PathBuf::from)
         .unwrap_or_default()
 }
 
-fn list(matches: &ArgMatches, name: &str) -> Vec<String> {
+pub(super) fn list(matches: &ArgMatches, name: &str) -> Vec<String> {
     matches
         .get_many::<String>(name)
         .into_iter()
@@ -314,11 +281,11 @@ fn list(matches: &ArgMatches, name: &str) -> Vec<String> {
         .collect()
 }
 
-fn int(matches: &ArgMatches, name: &str) -> i64 {
+pub(super) fn int(matches: &ArgMatches, name: &str) -> i64 {
     matches.get_one::<i64>(name).copied().unwrap_or_default()
 }
 
-fn on(matches: &ArgMatches, name: &str) -> bool {
+pub(super) fn on(matches: &ArgMatches, name: &str) -> bool {
     matches.get_one::<bool>(name).copied().unwrap_or_default()
 }
 

@@ -1,12 +1,13 @@
 //! Where etcd listens, as an operator writes it: pure.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// Whether it is `https`; `None` without a scheme.
     pub tls: Option<bool>,
+    /// Host and port.
     pub authority: String,
 }
 
@@ -21,27 +22,27 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Reads the list of `-etcd-endpoints`: blanks around an element and empty elements do not count.
-///
-/// # Errors
-/// What is wrong with which element; the text itself is shown only where it cannot hold a password.
-pub(super) fn parse_list(list: &str) -> Result<Vec<String>, String> {
-    let elements = list
-        .split(',')
-        .map(str::trim)
-        .filter(|element| !element.is_empty());
-    let endpoints: Result<Vec<_>, _> = elements
-        .map(|element| Endpoint::parse(element).map(|endpoint| endpoint.to_string()))
-        .collect();
-    match endpoints {
-        Ok(endpoints) if endpoints.is_empty() => {
-            Err("contains no endpoint: set it to the URLs of etcd".into())
-        }
-        other => other,
-    }
-}
-
 impl Endpoint {
+    /// Reads the list of `-etcd-endpoints`: blanks around an element and empty elements do not count.
+    ///
+    /// # Errors
+    /// What is wrong with which element; the text itself is shown only where it cannot hold a password.
+    pub fn parse_list(list: &str) -> Result<Vec<String>, String> {
+        let elements = list
+            .split(',')
+            .map(str::trim)
+            .filter(|element| !element.is_empty());
+        let endpoints: Result<Vec<_>, _> = elements
+            .map(|element| Self::parse(element).map(|endpoint| endpoint.to_string()))
+            .collect();
+        match endpoints {
+            Ok(endpoints) if endpoints.is_empty() => {
+                Err("contains no endpoint: set it to the URLs of etcd".into())
+            }
+            other => other,
+        }
+    }
+
     /// Reads one endpoint.
     ///
     /// # Errors
@@ -55,6 +56,32 @@ impl Endpoint {
             );
         }
         read(text).map_err(|why| format!("endpoint {text:?} {why}"))
+    }
+
+    pub fn is_tls(&self) -> bool {
+        self.tls == Some(true)
+    }
+
+    /// A name, or an address without brackets.
+    pub fn host(&self) -> &str {
+        let host = self
+            .authority
+            .rsplit_once(':')
+            .map_or(&*self.authority, |(host, _)| host);
+        host.trim_matches(['[', ']'])
+    }
+
+    /// The port that clients use.
+    pub fn port(&self) -> u16 {
+        self.authority
+            .rsplit_once(':')
+            .and_then(|(_, port)| port.parse().ok())
+            .unwrap_or_default()
+    }
+
+    /// The host, where it is not a name.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.host().parse().ok()
     }
 }
 
@@ -151,7 +178,7 @@ mod tests {
                 &["10.0.0.1:2379", "[::1]:4001", "etcd_1:2379"],
             ),
         ] {
-            assert_eq!(parse_list(list).unwrap(), want, "{list}");
+            assert_eq!(Endpoint::parse_list(list).unwrap(), want, "{list}");
         }
     }
 
@@ -182,14 +209,22 @@ mod tests {
             ("a:b:1", "neither a name nor an address"),
             (":2379", "neither a name nor an address"),
         ] {
-            let error = parse_list(list).unwrap_err();
+            let error = Endpoint::parse_list(list).unwrap_err();
             assert!(error.contains(why), "{list}: {error}");
         }
     }
 
     #[test]
+    fn host_and_port_are_those_of_the_authority() {
+        for (text, host, port) in [("a:1", "a", 1), ("[fd00::1]:2379", "fd00::1", 2379)] {
+            let endpoint = Endpoint::parse(text).unwrap();
+            assert_eq!((endpoint.host(), endpoint.port()), (host, port));
+        }
+    }
+
+    #[test]
     fn password_in_an_endpoint_is_not_repeated() {
-        let error = parse_list("https://root:s3cret@a:2379").unwrap_err();
+        let error = Endpoint::parse_list("https://root:s3cret@a:2379").unwrap_err();
         assert!(
             error.contains("-etcd-username") && !error.contains("s3cret"),
             "{error}"

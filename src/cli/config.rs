@@ -1,68 +1,31 @@
 //! Flags -> [`Config`]: every rule that a value or a pair of values must meet: pure.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::endpoints;
-use super::status_endpoints::{self, StatusEndpoints};
-use super::{
-    Config, DockerOptsFile, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost, Pattern, Secret,
-    TxChecksum,
+use clap::ArgMatches;
+
+use super::flanneld::{int, list, on, path, text};
+use crate::config::{
+    Config, DockerOptsFile, Endpoint, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost,
+    Pattern, Secret, StatusEndpoints, TxChecksum,
 };
 
-/// What flags and environment said, typed but not yet checked against each other. Empty text means "not set".
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flags {
-    /// `-etcd-endpoints`: comma-separated.
-    pub etcd_endpoints: String,
-    pub etcd_prefix: String,
-    pub etcd_cafile: PathBuf,
-    pub etcd_certfile: PathBuf,
-    pub etcd_keyfile: PathBuf,
-    pub etcd_username: String,
-    pub etcd_password: Secret,
-    /// `-iface`, in order; an empty element asks for the default interface.
-    pub ifaces: Vec<String>,
-    /// `-iface-regex`, in order; empty elements ask for nothing.
-    pub iface_regexes: Vec<String>,
-    pub iface_can_reach: String,
-    pub public_ip: String,
-    pub public_ipv6: String,
-    pub ip_blackhole_route: bool,
-    pub tx_checksum: TxChecksum,
-    pub subnet_file: PathBuf,
-    /// `-subnet-lease-renew-margin`, in minutes.
-    pub renew_margin: i64,
-    pub docker_opts_file: PathBuf,
-    pub docker_opts_key: String,
-    pub state_file: PathBuf,
-    pub on_lease_lost: OnLeaseLost,
-    pub ip_masq: bool,
-    pub fully_random_disable: bool,
-    pub forward_rules: bool,
-    /// `-iptables-resync`, in seconds.
-    pub resync: i64,
-    pub source_filter: bool,
-    pub healthz_ip: String,
-    /// `-healthz-port`; 0 and less: none.
-    pub healthz_port: i64,
-    pub status_socket: PathBuf,
-    /// `-probe-interval`, in seconds; 0: none.
-    pub probe_interval: i64,
-}
+/// Longest pause between two probes of a peer, in seconds: a day.
+const LONGEST_PROBE_INTERVAL: u64 = 86_400;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Invalid {
+pub(super) struct Invalid {
     /// Name of the flag to change, without dashes: anyone who knows whether it was given as a flag or as a
     /// variable puts it in front of `why`.
-    pub flag: &'static str,
-    pub why: String,
+    pub(super) flag: &'static str,
+    pub(super) why: String,
 }
 
 impl Invalid {
-    pub(super) fn new(flag: &'static str, why: impl Into<String>) -> Self {
+    fn new(flag: &'static str, why: impl Into<String>) -> Self {
         Self {
             flag,
             why: why.into(),
@@ -70,56 +33,55 @@ impl Invalid {
     }
 }
 
-impl TryFrom<Flags> for Config {
-    type Error = Invalid;
-
-    fn try_from(flags: Flags) -> Result<Self, Invalid> {
-        let subnet_file = flags.subnet_file.clone();
-        let named_like =
-            |path, directory, extension| named_like(path, &subnet_file, directory, extension);
-        let names = flags.ifaces.into_iter();
-        Ok(Self {
-            etcd: EtcdConfig {
-                endpoints: endpoints::parse_list(&flags.etcd_endpoints)
-                    .map_err(|why| Invalid::new("etcd-endpoints", why))?,
-                prefix: prefix(&flags.etcd_prefix)?,
-                ca_file: set(flags.etcd_cafile),
-                client_pair: client_pair(set(flags.etcd_certfile), set(flags.etcd_keyfile))?,
-                login: login(flags.etcd_username, flags.etcd_password)?,
-                renew_margin: renew_margin(flags.renew_margin)?,
-            },
-            iface: IfaceConfig {
-                names: names.filter(|name| !name.is_empty()).collect(),
-                patterns: patterns(&flags.iface_regexes)?,
-                can_reach: can_reach(&flags.iface_can_reach)?,
-                public_ip: public_ip(&flags.public_ip)?,
-                public_ipv6: public_ipv6(&flags.public_ipv6)?,
-            },
-            blackhole: flags.ip_blackhole_route,
-            tx_checksum: flags.tx_checksum,
-            state_file: named_like(flags.state_file, "/var/lib/flannel", "json"),
-            status_endpoints: StatusEndpoints {
-                health: status_endpoints::health(&flags.healthz_ip, flags.healthz_port)?,
-                status: named_like(flags.status_socket, "/run/flannel", "sock"),
-                probe: status_endpoints::probe(flags.probe_interval)?,
-            },
-            subnet_file: set(flags.subnet_file)
-                .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
-            docker_opts: docker_opts(set(flags.docker_opts_file), flags.docker_opts_key)?,
-            on_lease_lost: flags.on_lease_lost,
-            firewall: FirewallConfig {
-                ip_masq: flags.ip_masq,
-                fully_random: !flags.fully_random_disable,
-                forward: flags.forward_rules,
-                resync: resync(flags.resync)?,
-                source_filter: flags.source_filter,
-            },
-        })
-    }
-}
-
-fn set(path: PathBuf) -> Option<PathBuf> {
-    Some(path).filter(|path| !path.as_os_str().is_empty())
+/// Reads what flags and environment said. Empty text means "not set".
+pub(super) fn config(matches: &ArgMatches) -> Result<Config, Invalid> {
+    let text = |name| text(matches, name);
+    let file = |name| Some(path(matches, name)).filter(|path| !path.as_os_str().is_empty());
+    let int = |name| int(matches, name);
+    let on = |name| on(matches, name);
+    let subnet_file = path(matches, "subnet-file");
+    let named_like = |name, directory, extension| {
+        named_like(path(matches, name), &subnet_file, directory, extension)
+    };
+    let ifaces = list(matches, "iface").into_iter();
+    Ok(Config {
+        etcd: EtcdConfig {
+            endpoints: Endpoint::parse_list(&text("etcd-endpoints"))
+                .map_err(|why| Invalid::new("etcd-endpoints", why))?,
+            prefix: prefix(&text("etcd-prefix"))?,
+            ca_file: file("etcd-cafile"),
+            client_pair: client_pair(file("etcd-certfile"), file("etcd-keyfile"))?,
+            login: login(text("etcd-username"), Secret::new(text("etcd-password")))?,
+            renew_margin: renew_margin(int("subnet-lease-renew-margin"))?,
+        },
+        iface: IfaceConfig {
+            // An empty name asks for the default interface.
+            names: ifaces.filter(|name| !name.is_empty()).collect(),
+            patterns: patterns(&list(matches, "iface-regex"))?,
+            can_reach: can_reach(&text("iface-can-reach"))?,
+            public_ip: public_ip(&text("public-ip"))?,
+            public_ipv6: public_ipv6(&text("public-ipv6"))?,
+        },
+        blackhole: on("ip-blackhole-route"),
+        tx_checksum: TxChecksum::from_name(&text("tx-checksum")).unwrap_or_default(),
+        state_file: named_like("state-file", "/var/lib/flannel", "json"),
+        status_endpoints: StatusEndpoints {
+            health: health(&text("healthz-ip"), int("healthz-port"))?,
+            status: named_like("status-socket", "/run/flannel", "sock"),
+            probe: probe(int("probe-interval"))?,
+        },
+        subnet_file: file("subnet-file")
+            .ok_or_else(|| Invalid::new("subnet-file", "must name a file"))?,
+        docker_opts: docker_opts(file("docker-opts-file"), text("docker-opts-key"))?,
+        on_lease_lost: OnLeaseLost::from_name(&text("on-lease-lost")).unwrap_or_default(),
+        firewall: FirewallConfig {
+            ip_masq: on("ip-masq"),
+            fully_random: !on("ip-masq-fully-random-disable"),
+            forward: on("iptables-forward-rules"),
+            resync: resync(int("iptables-resync"))?,
+            source_filter: on("vxlan-source-filter"),
+        },
+    })
 }
 
 /// The root of all (`/`) becomes the empty string: keys then start with the slash that follows the prefix.
@@ -229,6 +191,37 @@ fn resync(seconds: i64) -> Result<Duration, Invalid> {
                 "{seconds} is out of range: it must be a positive number of seconds; flannel's default is 5"
             );
             Err(Invalid::new("iptables-resync", why))
+        }
+    }
+}
+
+/// `-healthz-ip` and `-healthz-port`. Zero and less mean no port, as in flannel.
+fn health(ip: &str, port: i64) -> Result<Option<SocketAddr>, Invalid> {
+    if port <= 0 {
+        return Ok(None);
+    }
+    let port = u16::try_from(port).map_err(|_| {
+        let why = format!("{port} is not a port: use 1 to 65535, or 0 for no port");
+        Invalid::new("healthz-port", why)
+    })?;
+    let ip: IpAddr = ip.parse().map_err(|_| {
+        let why =
+            format!("{ip:?} is not an IP address: use an address of this host, 0.0.0.0, or ::");
+        Invalid::new("healthz-ip", why)
+    })?;
+    Ok(Some(SocketAddr::new(ip, port)))
+}
+
+/// `-probe-interval`. Zero means no probes.
+fn probe(seconds: i64) -> Result<Option<Duration>, Invalid> {
+    match u64::try_from(seconds) {
+        Ok(0) => Ok(None),
+        Ok(seconds) if seconds <= LONGEST_PROBE_INTERVAL => Ok(Some(Duration::from_secs(seconds))),
+        _ => {
+            let why = format!(
+                "{seconds} is out of range: use 1 to {LONGEST_PROBE_INTERVAL} seconds, or 0 for no probes"
+            );
+            Err(Invalid::new("probe-interval", why))
         }
     }
 }
