@@ -12,12 +12,11 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::address::Address;
 use super::client::Operation;
 use super::error::{Fault, Kind, is_auth_disabled};
 use super::tls::Tls;
 use super::{Error, Telemetry, transport};
-use crate::config::Secret;
+use crate::config::{Endpoint, Secret};
 
 const LOGIN_LIMIT: Duration = Duration::from_secs(2);
 
@@ -32,7 +31,7 @@ pub(super) struct Endpoints {
 }
 
 struct Member {
-    address: Address,
+    address: Endpoint,
     client: Mutex<Option<Client>>,
 }
 
@@ -42,7 +41,7 @@ pub(super) type Index = usize;
 impl Endpoints {
     /// `tls` is there if any address needs it; `addresses` is not empty.
     pub(super) fn new(
-        addresses: Vec<Address>,
+        addresses: Vec<Endpoint>,
         tls: Option<Tls>,
         login: Option<(String, Secret)>,
         telemetry: Telemetry,
@@ -159,7 +158,7 @@ impl Endpoints {
     }
 
     /// The member's address, for messages.
-    pub(super) fn address(&self, index: Index) -> &Address {
+    pub(super) fn address(&self, index: Index) -> &Endpoint {
         &self.member(index).address
     }
 
@@ -232,7 +231,7 @@ impl Endpoints {
             Ok(Ok(value)) => Ok((value, age)),
             Ok(Err(error)) => {
                 let fault = self.explain(index, Fault::from_client(&error)).await;
-                let is_tls = self.address(index).tls;
+                let is_tls = self.address(index).is_tls();
                 Err((
                     if is_tls && age == Age::New {
                         fault.perhaps_no_tls()
@@ -253,7 +252,7 @@ impl Endpoints {
         }
         let address = self.address(index);
         match &self.tls {
-            _ if !address.tls => {
+            _ if !address.is_tls() => {
                 if transport::speaks_tls(address).await {
                     Fault::port_speaks_tls()
                 } else {
@@ -279,8 +278,8 @@ impl Endpoints {
         }
     }
 
-    async fn connect(&self, address: &Address) -> Result<Client, Fault> {
-        let tls = match self.tls.as_ref().filter(|_| address.tls) {
+    async fn connect(&self, address: &Endpoint) -> Result<Client, Fault> {
+        let tls = match self.tls.as_ref().filter(|_| address.is_tls()) {
             Some(tls) => Some(tls.config().await),
             None => None,
         };

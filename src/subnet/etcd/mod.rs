@@ -7,7 +7,6 @@
 //! against a real etcd: `tests/etcd/`; against a model of one, with faults, in virtual time: `tests/model/`.
 
 mod acquire;
-mod address;
 mod client;
 pub mod dump;
 mod endpoints;
@@ -34,7 +33,6 @@ use std::time::Duration;
 use tokio::sync::{self, mpsc};
 use tracing::{debug, warn};
 
-use self::address::Address;
 pub use self::client::EtcdClient;
 use self::endpoints::Endpoints;
 pub use self::liveness::Answer;
@@ -47,7 +45,7 @@ use super::{
     Claim, Error, HostNames, Lease, LeaseAttrs, LeaseEvent, LeaseId, LeaseStatus, MisplacedConfig,
     NetworkConfig, Revision, Snapshot, SubnetManager, Telemetry,
 };
-use crate::config::EtcdConfig;
+use crate::config::{Endpoint, EtcdConfig};
 use crate::util::logging::causes;
 use crate::util::random::Random;
 
@@ -86,10 +84,10 @@ impl EtcdManager {
     /// [`Error::Refused`]: an endpoint or a TLS file is wrong; waiting does not help.
     pub fn new(config: EtcdConfig) -> Result<Self, Error> {
         let have_tls_files = config.ca_file.is_some() || config.client_pair.is_some();
-        let addresses = address::parse_all(&config.endpoints, have_tls_files)?;
-        let tls = load_tls(&config, &addresses)?;
+        let members = read_members(&config.endpoints, have_tls_files)?;
+        let tls = load_tls(&config, &members)?;
         let telemetry = Telemetry::default();
-        let endpoints = Endpoints::new(addresses, tls, config.login, telemetry.clone());
+        let endpoints = Endpoints::new(members, tls, config.login, telemetry.clone());
         let registry = EtcdClient::new(endpoints, config.prefix);
         Ok(Self {
             telemetry,
@@ -206,22 +204,39 @@ fn new_id(random: &Random) -> LeaseId {
     id.and_then(LeaseId::new).unwrap_or(LeaseId::MAX)
 }
 
+/// Reads checked endpoints. One without a scheme gets `https` if there are TLS files.
+fn read_members(list: &[String], have_tls_files: bool) -> Result<Vec<Endpoint>, Error> {
+    if list.is_empty() {
+        return Err(Error::Refused(
+            "no etcd endpoint given (see -etcd-endpoints)".into(),
+        ));
+    }
+    let read = |text: &String| match Endpoint::parse(text) {
+        Ok(Endpoint { tls, authority }) => Ok(Endpoint {
+            tls: tls.or(Some(have_tls_files)),
+            authority,
+        }),
+        Err(why) => Err(Error::Refused(format!("-etcd-endpoints: {why}"))),
+    };
+    list.iter().map(read).collect()
+}
+
 /// Reads the TLS files if an endpoint needs them. A plain endpoint beside TLS files is used as it is, as Go does.
-fn load_tls(config: &EtcdConfig, addresses: &[Address]) -> Result<Option<Tls>, Error> {
+fn load_tls(config: &EtcdConfig, members: &[Endpoint]) -> Result<Option<Tls>, Error> {
     if config.ca_file.is_some() || config.client_pair.is_some() {
-        for address in addresses.iter().filter(|address| !address.tls) {
+        for endpoint in members.iter().filter(|endpoint| !endpoint.is_tls()) {
             warn!(
-                endpoint = %address,
-                "connecting to {address} without TLS although TLS files are given; write https:// to use them"
+                %endpoint,
+                "connecting to {endpoint} without TLS although TLS files are given; write https:// to use them"
             );
         }
     }
-    let Some(address) = addresses.iter().find(|address| address.tls) else {
+    let Some(endpoint) = members.iter().find(|endpoint| endpoint.is_tls()) else {
         return Ok(None);
     };
     let Some(ca) = config.ca_file.clone() else {
         return Err(Error::Refused(format!(
-            "no CA to verify the certificate of {address}: set -etcd-cafile (the CAs of the system are not used)"
+            "no CA to verify the certificate of {endpoint}: set -etcd-cafile (the CAs of the system are not used)"
         )));
     };
     Tls::load(ca, config.client_pair.clone()).map(Some)
@@ -291,5 +306,30 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
         lease_status: &sync::watch::Sender<LeaseStatus>,
     ) -> Infallible {
         keepalive::hold(self, lease, wanted, lease_status).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, have_tls_files: bool) -> Result<String, String> {
+        read_members(&[text.to_owned()], have_tls_files)
+            .map(|list| list[0].to_string())
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn endpoints_get_the_scheme_they_mean() {
+        for (text, have_tls_files, url) in [
+            ("https://a.example:2379", false, "https://a.example:2379"),
+            ("HTTP://127.0.0.1:2379/", true, "http://127.0.0.1:2379"),
+            ("10.0.0.1:2379", false, "http://10.0.0.1:2379"),
+            ("10.0.0.1:2379", true, "https://10.0.0.1:2379"),
+        ] {
+            assert_eq!(read(text, have_tls_files).as_deref(), Ok(url), "{text}");
+        }
+        assert!(read("a", false).unwrap_err().contains("-etcd-endpoints"));
+        assert!(read_members(&[], false).is_err());
     }
 }

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Endpoint, Uri};
+use tonic::transport::Uri;
 use tower::{ServiceExt, service_fn};
 
-use super::address::Address;
 use super::error::Fault;
+use crate::config::Endpoint;
 use crate::resolver;
 
 /// For the name, and then for the connection.
@@ -37,7 +37,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// Connects to a member; over TLS if there is a configuration for it. Returns its addresses as well.
 pub(super) async fn open(
-    address: &Address,
+    address: &Endpoint,
     tls: Option<Arc<ClientConfig>>,
 ) -> Result<(Channel, Vec<SocketAddr>), Fault> {
     let addresses = resolve(address).await?;
@@ -45,7 +45,7 @@ pub(super) async fn open(
     let origin = Uri::try_from(address.to_string())
         .map_err(|_| Fault::unresolved(address.host(), "it is not a valid host name"))?;
     // Plain, since TLS is made here: tonic refuses an https address for which it is to make none.
-    let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", address.authority))
         .map_err(|error| Fault::from_transport(&error))?
         .origin(origin)
         .http2_keep_alive_interval(KEEP_ALIVE.0)
@@ -89,7 +89,7 @@ pub(super) async fn open(
 
 /// The TLS error of a connection of its own, if there is one. In TLS 1.3 a server judges the client's certificate after
 /// the handshake, and the connection of the etcd client then reports only a broken pipe.
-pub(super) async fn tls_error(address: &Address, tls: Arc<ClientConfig>) -> Option<rustls::Error> {
+pub(super) async fn tls_error(address: &Endpoint, tls: Arc<ClientConfig>) -> Option<rustls::Error> {
     let answer = timeout(3 * PROBE_LIMIT, handshake(address, tls))
         .await
         .ok()?;
@@ -102,7 +102,7 @@ pub(super) async fn tls_error(address: &Address, tls: Arc<ClientConfig>) -> Opti
 }
 
 /// Connects, and reads until the server says something or hangs up.
-async fn handshake(address: &Address, tls: Arc<ClientConfig>) -> io::Result<()> {
+async fn handshake(address: &Endpoint, tls: Arc<ClientConfig>) -> io::Result<()> {
     let (Ok(addresses), Ok(name)) = (resolve(address).await, server_name(address)) else {
         return Ok(());
     };
@@ -112,7 +112,7 @@ async fn handshake(address: &Address, tls: Arc<ClientConfig>) -> io::Result<()> 
 }
 
 /// Whether a server answers the start of a TLS handshake as one that speaks TLS.
-pub(super) async fn speaks_tls(address: &Address) -> bool {
+pub(super) async fn speaks_tls(address: &Endpoint) -> bool {
     let Ok(config) = super::tls::trusting_no_server() else {
         return false;
     };
@@ -123,14 +123,14 @@ pub(super) async fn speaks_tls(address: &Address) -> bool {
     )
 }
 
-fn server_name(address: &Address) -> Result<ServerName<'static>, Fault> {
+fn server_name(address: &Endpoint) -> Result<ServerName<'static>, Fault> {
     let host = address.host().to_owned();
     ServerName::try_from(host)
         .map_err(|_| Fault::unresolved(address.host(), "it is not a valid host name"))
 }
 
 /// The addresses of a member.
-async fn resolve(address: &Address) -> Result<Vec<SocketAddr>, Fault> {
+async fn resolve(address: &Endpoint) -> Result<Vec<SocketAddr>, Fault> {
     let (host, port) = (address.host(), address.port());
     let unresolved = |why: &str| Fault::unresolved(host, why);
     match timeout(LIMIT, resolver::lookup(host, port)).await {
