@@ -28,6 +28,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
@@ -39,7 +40,7 @@ use crate::util::backoff::Backoff;
 use crate::util::family::Family;
 use crate::util::flapping::{Flapping, Line};
 use desired::DesiredRules;
-pub use desired::Mode;
+use desired::Mode;
 use exec::ExecError;
 use monitor::Monitor;
 pub use sources::Tunnel;
@@ -75,12 +76,15 @@ impl fmt::Display for RuleBackend {
 }
 
 /// How the firewall stands, for those who watch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct State {
-    pub mode: Mode,
+    /// Where the rules are: `iptables`, `nftables`.
+    pub mode: String,
     /// Why they are not as desired, with what to do. `None`: they are.
     pub trouble: Option<String>,
     /// Why they have no effect although they are in place, with what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub obstacle: Option<String>,
     pub repairs: u64,
     /// Another program keeps modifying them.
@@ -394,7 +398,7 @@ impl Firewall {
     fn set_trouble(&mut self, trouble: Option<String>) {
         let mut backends = self.iptables.iter();
         let now = State {
-            mode: self.desired.mode,
+            mode: self.desired.mode.to_string(),
             trouble,
             obstacle: backends.find_map(|backend| backend.obstacle.clone()),
             repairs: self.repairs,

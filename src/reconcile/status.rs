@@ -7,10 +7,9 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Object, Reconciler, log};
-use crate::firewall;
 use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
-use crate::status::report::{Entries, Firewall, NAMED, Overlay, Reconcile};
+use crate::status::report::{Entries, NAMED, Overlay, Reconcile};
 use crate::status::summary::{self, DesiredSummary};
 use crate::status::{Answer, PeerList, StatusRequest, Target, Timings};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
@@ -102,7 +101,7 @@ impl<K: Kernel> Reconciler<'_, K> {
                 missing,
             },
             reconcile: self.work(now),
-            firewall: self.firewall.as_ref().map(rules),
+            firewall: self.firewall.clone(),
         }
     }
 
@@ -174,24 +173,6 @@ impl Object {
             dev: entry.dev(),
             kind,
         }
-    }
-}
-
-fn rules(state: &firewall::State) -> Firewall {
-    let firewall::State {
-        mode,
-        trouble,
-        obstacle,
-        repairs,
-        flapping,
-    } = state;
-    let (trouble, obstacle) = (trouble.clone(), obstacle.clone());
-    Firewall {
-        mode: mode.to_string(),
-        trouble,
-        obstacle,
-        repairs: *repairs,
-        flapping: *flapping,
     }
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::firewall::State as Firewall;
 use crate::kernel::entry::EntryKey;
 use crate::subnet::HostNames;
 
@@ -163,21 +164,6 @@ pub struct Overlay {
     pub reconcile: Reconcile,
     /// The firewall's rules, as far as that is known.
     pub firewall: Option<Firewall>,
-}
-
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Firewall {
-    /// Where they are: `iptables`, `nftables`.
-    pub mode: String,
-    /// Why they are not as desired.
-    pub trouble: Option<String>,
-    /// Why they have no effect although they are in place.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub obstacle: Option<String>,
-    pub repairs: u64,
-    /// Whether another program keeps modifying them.
-    pub flapping: bool,
 }
 
 /// The interface that carries the overlay.

@@ -175,13 +175,7 @@ pub(super) enum Step {
 
 /// All is well with the firewall.
 pub(super) fn well() -> firewall::State {
-    firewall::State {
-        mode: firewall::Mode::Iptables,
-        trouble: None,
-        obstacle: None,
-        repairs: 0,
-        flapping: false,
-    }
+    firewall::State::default()
 }
 
 /// A running daemon with the world around it.
