@@ -326,7 +326,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             events.extend(more);
         }
         let came = channels.telemetry.taken().unwrap_or_else(Instant::now);
-        self.stats.events += u64::try_from(events.len()).unwrap_or_default();
+        self.stats.counts.events += u64::try_from(events.len()).unwrap_or_default();
         self.has_freed_much |= events.len() >= MANY;
         self.stats.desired_summary = None;
         let failing = self.failing;
@@ -361,7 +361,7 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
             // a device of an earlier life.
             self.schedule.soon(Instant::now());
         }
-        self.stats.delays.observe(came.elapsed());
+        self.stats.timings.delays.observe(came.elapsed());
     }
 
     /// Something changed in the kernel: by us, or by others and then perhaps for the worse.

@@ -327,7 +327,7 @@ impl<K: Kernel> Reconciler<'_, K> {
             );
             return Ok(());
         }
-        self.stats.repairs.device += 1;
+        self.stats.counts.repairs.device += 1;
         if self.repaired(
             Object {
                 dev,
@@ -352,7 +352,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let mut objects: BTreeMap<Object, (bool, Vec<Op>)> = BTreeMap::new();
         for op in &ops {
             let (entry, object) = (op.entry(), Object::of(op.entry()));
-            *self.stats.repairs.of(entry.key()) += 1;
+            *self.stats.counts.repairs.of(entry.key()) += 1;
             let is_foreign = !self.unsettled.contains(&object.dev);
             objects
                 .entry(object)

@@ -11,7 +11,7 @@ use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
 use crate::status::report::{Entries, NAMED, Overlay, Reconcile};
 use crate::status::summary::{self, DesiredSummary};
-use crate::status::{Answer, PeerList, StatusRequest, Target, Timings};
+use crate::status::{Answer, StatusRequest, Target};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
 use crate::util::family::Family;
 
@@ -20,19 +20,13 @@ impl<K: Kernel> Reconciler<'_, K> {
     pub(super) fn answer(&mut self, request: StatusRequest, wanted: &watch::Sender<LeaseAttrs>) {
         match request {
             StatusRequest::Report(request) if !request.is_closed() => {
-                let timings = Timings {
-                    batches: self.stats.batches.clone(),
-                    delays: self.stats.delays.clone(),
-                };
                 let _ = request.send(Answer {
                     overlay: self.overlay(&wanted.borrow()),
-                    timings,
+                    timings: self.stats.timings.clone(),
                 });
             }
             StatusRequest::Peers(request) => {
-                let _ = request.send(PeerList {
-                    targets: self.targets(),
-                });
+                let _ = request.send(self.targets());
             }
             StatusRequest::Report(_) => {}
         }
@@ -115,22 +109,16 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     fn work(&self, now: Instant) -> Reconcile {
-        let [clean, repaired, failed] = self.stats.resyncs;
         Reconcile {
-            clean,
-            repaired,
-            failed,
             last: self.stats.last.map(|(at, _)| (now - at).as_secs_f64()),
             took: self.stats.last.map_or(0.0, |(_, took)| took.as_secs_f64()),
-            events: self.stats.events,
-            repairs: self.stats.repairs,
-            failures: self.stats.failures,
             flapping: self
                 .flapping
                 .objects(now)
                 .take(NAMED)
                 .map(|object| self.name(*object))
                 .collect(),
+            ..self.stats.counts.clone()
         }
     }
 

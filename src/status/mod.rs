@@ -48,14 +48,8 @@ const LONGEST: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum StatusRequest {
     Report(oneshot::Sender<Answer>),
-    Peers(oneshot::Sender<PeerList>),
-}
-
-/// Where peers that can be used are probed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PeerList {
-    /// Each family of each.
-    pub targets: BTreeSet<Target>,
+    /// Where peers that can be used are probed: each family of each.
+    Peers(oneshot::Sender<BTreeSet<Target>>),
 }
 
 /// One family of a peer.

@@ -1,6 +1,7 @@
 //! Probes every peer through the overlay, once an interval, each at a moment of its own: a low, even rate, whatever the number of
 //! peers.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::probe_stats::ProbeStats;
 use super::report::Probes;
-use super::{PeerList, StatusRequest, Target};
+use super::{StatusRequest, Target};
 use crate::probe::EchoSocket;
 use crate::probe::ping::{Outcome, Timing, ping};
 use crate::util::histogram::Histogram;
@@ -56,9 +57,9 @@ impl Probing {
         };
         loop {
             let end = Instant::now() + interval;
-            match peer_list(&requests).await {
-                Some(peer_list) => {
-                    self.round(peer_list, interval).await;
+            match ask_for_targets(&requests).await {
+                Some(targets) => {
+                    self.round(targets, interval).await;
                     sleep_until(end).await;
                 }
                 None => sleep(PAUSE).await,
@@ -67,8 +68,7 @@ impl Probing {
     }
 
     /// Everybody once, at random moments of the interval.
-    async fn round(&self, peer_list: PeerList, interval: Duration) {
-        let PeerList { targets } = peer_list;
+    async fn round(&self, targets: BTreeSet<Target>, interval: Duration) {
         self.list()
             .keep(&targets.iter().map(|target| target.subnet).collect());
         let begin = Instant::now();
@@ -103,7 +103,7 @@ impl Probing {
 }
 
 /// Who the peers are; none while there is no loop, or it is busy.
-async fn peer_list(requests: &mpsc::Sender<StatusRequest>) -> Option<PeerList> {
+async fn ask_for_targets(requests: &mpsc::Sender<StatusRequest>) -> Option<BTreeSet<Target>> {
     let (request, answer) = tokio::sync::oneshot::channel();
     requests.try_send(StatusRequest::Peers(request)).ok()?;
     answer.await.ok()

@@ -173,7 +173,7 @@ fn adaptation_to_the_underlay_is_no_repair() {
             }
             assert_eq!(
                 (
-                    reconciler.stats.repairs.device,
+                    reconciler.stats.counts.repairs.device,
                     reconciler.flapping.objects(Instant::now()).count()
                 ),
                 (0, 0)
