@@ -118,10 +118,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let attrs = resolved.backend.attrs();
         if attrs != published {
-            let public_ip = Addresses {
-                v4: attrs.public_ip,
-                v6: attrs.public_ipv6,
-            };
+            let public_ip = Addresses::announced_by(&attrs);
             info!(%public_ip, "the public address of this host is now {public_ip}");
             wanted.send_replace(attrs);
             self.save_schedule.outdated();

@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use crate::kernel::entry::EntryKey;
 use crate::kernel::{Failure, KernelError, Op};
 use crate::status::Timings;
-use crate::status::report::Reconcile;
-use crate::status::summary::DesiredSummary;
+use crate::status::report::{Overlay, Reconcile};
 
 /// Numbers count from the start of the loop.
 #[derive(Debug, Default)]
@@ -26,7 +25,7 @@ pub(super) struct Stats {
     pub(super) counts: Reconcile,
     pub(super) timings: Timings,
     /// What follows from the desired state alone, until it changes.
-    pub(super) desired_summary: Option<DesiredSummary>,
+    pub(super) desired_summary: Option<Overlay>,
 }
 
 impl Stats {

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use super::{Object, Reconciler, log};
 use crate::iface::Addresses;
 use crate::kernel::{Entry, Kernel, LinkRole};
-use crate::status::report::{Entries, NAMED, Overlay, Reconcile};
-use crate::status::summary::{self, DesiredSummary};
+use crate::status::report::{NAMED, Overlay, Reconcile};
+use crate::status::summary;
 use crate::status::{Answer, StatusRequest, Target};
 use crate::subnet::{LeaseAttrs, LeaseStatus};
 use crate::util::family::Family;
@@ -57,21 +57,12 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     fn overlay(&mut self, published: &LeaseAttrs) -> Overlay {
         let now = Instant::now();
-        let desired_summary = self.summarize_desired();
-        let missing = self.stats.missing.keys().copied().collect();
+        let found = self.summarize_desired();
         Overlay {
-            subnet: self.desired.own().subnets.to_string(),
             held: Some((now - self.since).as_secs_f64()),
             lease_status: lease_status_name(self.lease_status).into(),
             lost: log::lease_trouble(self.lease_status),
-            public_ips: summary::texts(Addresses {
-                v4: published.public_ip,
-                v6: published.public_ipv6,
-            }),
-            backend: self.node_config.network.backend_type.clone(),
-            network: self.node_config.network.source.get().to_owned(),
-            underlay: summary::underlay(&self.resolved.underlay),
-            devices: summary::devices(&*self.resolved.backend, |_| None),
+            public_ips: summary::texts(Addresses::announced_by(published)),
             listed: self.desired.is_complete(),
             settled: self.settled,
             stale: self
@@ -86,25 +77,25 @@ impl<K: Kernel> Reconciler<'_, K> {
                 .as_ref()
                 .or(self.refused_address())
                 .cloned(),
-            peers: summary::peers(&self.desired, &desired_summary, &self.stats.missing),
             leftovers: self.leftovers.clone(),
-            duplicates: desired_summary.duplicates.clone(),
-            duplicate_count: desired_summary.duplicate_count,
-            entries: Entries {
-                desired: desired_summary.entries,
-                missing,
-            },
             reconcile: self.work(now),
             firewall: self.firewall.clone(),
+            ..summary::overlay(
+                found,
+                &self.desired,
+                &self.node_config.network,
+                &self.resolved,
+                &self.stats.missing,
+            )
         }
     }
 
     /// Worked out again when it has changed since someone asked.
-    fn summarize_desired(&mut self) -> DesiredSummary {
+    fn summarize_desired(&mut self) -> Overlay {
         let desired = &self.desired;
         self.stats
             .desired_summary
-            .get_or_insert_with(|| DesiredSummary::of(desired))
+            .get_or_insert_with(|| summary::desired(desired))
             .clone()
     }
 

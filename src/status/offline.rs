@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::leftovers;
-use super::report::{Entries, FORMAT, Overlay, Report, State};
-use super::summary::{self, DesiredSummary};
+use super::report::{FORMAT, Overlay, Report, State};
+use super::summary;
 use crate::config::Config;
 use crate::desired::DesiredState;
 use crate::files::Previous;
@@ -212,27 +212,16 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let missing = |entry: &Entry| (entry.key(), format!("{entry} is not in the kernel"));
     let missing: BTreeMap<EntryKey, String> = sets.map(|op| missing(op.entry())).collect();
     let surplus = ops.len() - missing.len();
-    let desired_summary = DesiredSummary::of(&desired);
-    let overlay = Overlay {
-        subnet: own.subnets.to_string(),
+    let found = summary::desired(&desired);
+    let mut overlay = Overlay {
         lost: lost.clone(),
         public_ips: summary::texts(Addresses::announced_by(&own.attrs)),
-        backend: node_config.network.backend_type.clone(),
-        network: node_config.network.source.get().to_owned(),
-        underlay: summary::underlay(&resolved.underlay),
-        devices: summary::devices(&*resolved.backend, |spec| {
-            amiss.get(&spec.name).cloned().flatten()
-        }),
-        peers: summary::peers(&desired, &desired_summary, &missing),
         leftovers: leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own.subnets),
-        duplicates: desired_summary.duplicates.clone(),
-        duplicate_count: desired_summary.duplicate_count,
-        entries: Entries {
-            desired: desired_summary.entries,
-            missing: missing.keys().copied().collect(),
-        },
-        ..Overlay::default()
+        ..summary::overlay(found, &desired, &node_config.network, &resolved, &missing)
     };
+    for device in &mut overlay.devices {
+        device.amiss = amiss.get(&device.name).cloned().flatten();
+    }
     let mut found: Vec<String> = lost.clone().into_iter().collect();
     let amiss = amiss.into_iter();
     found.extend(amiss.filter_map(|(name, amiss)| Some(format!("device {name}: {}", amiss?))));

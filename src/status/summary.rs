@@ -2,69 +2,81 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{ByKind, Device, Duplicate, NAMED, Named, Peers, Underlay};
+use super::report::{Device, Duplicate, Entries, NAMED, Named, Overlay, Peers, Underlay};
 use crate::backend::Backend;
 use crate::desired::DesiredState;
-use crate::iface::{self, Addresses};
+use crate::host_setup::ResolvedHost;
+use crate::iface::Addresses;
 use crate::kernel::LinkSpec;
 use crate::kernel::entry::EntryKey;
+use crate::subnet::NetworkConfig;
 use crate::util::family::Family;
 
-/// What follows from the desired state alone.
-#[derive(Debug, Clone, Default)]
-pub struct DesiredSummary {
-    pub entries: ByKind,
-    /// How many leases do not have all that they want.
-    pub contested: usize,
-    pub contests: Vec<Named>,
-    /// How many public addresses more than one host announces.
-    pub duplicate_count: usize,
-    pub duplicates: Vec<Duplicate>,
-}
-
-impl DesiredSummary {
-    /// A walk over all that is desired.
-    pub fn of(desired: &DesiredState) -> Self {
-        let contests = desired.contests();
-        let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
-            let (winner, entry) = (&contest.winner, &contest.entry);
-            named(subnets, format!("{winner} is newer and has {entry}"))
-        });
-        let duplicates = desired.duplicates().take(NAMED);
-        let duplicates = duplicates.map(|(ip, leases)| Duplicate {
-            ip: ip.to_string(),
-            subnets: leases.iter().map(ToString::to_string).collect(),
-            hosts: BTreeMap::new(),
-        });
-        Self {
-            entries: desired.keys().collect(),
+/// Returns what follows from the desired state alone: a walk over all of it.
+pub fn desired(desired: &DesiredState) -> Overlay {
+    let contests = desired.contests();
+    let named = contests.iter().take(NAMED).map(|(subnets, contest)| {
+        let (winner, entry) = (&contest.winner, &contest.entry);
+        named(subnets, format!("{winner} is newer and has {entry}"))
+    });
+    let duplicates = desired.duplicates().take(NAMED);
+    let duplicates = duplicates.map(|(ip, leases)| Duplicate {
+        ip: ip.to_string(),
+        subnets: leases.iter().map(ToString::to_string).collect(),
+        hosts: BTreeMap::new(),
+    });
+    Overlay {
+        peers: Peers {
             contested: contests.len(),
             contests: named.collect(),
-            duplicate_count: desired.duplicate_count(),
-            duplicates: duplicates.collect(),
-        }
+            ..Peers::default()
+        },
+        duplicates: duplicates.collect(),
+        duplicate_count: desired.duplicate_count(),
+        entries: Entries {
+            desired: desired.keys().collect(),
+            ..Entries::default()
+        },
+        ..Overlay::default()
     }
 }
 
-/// The other hosts, and why entries of some are missing.
-pub fn peers(
+/// Adds this host, its other peers, and what is missing in the kernel to a [`desired`] part.
+pub fn overlay(
+    found: Overlay,
     desired: &DesiredState,
-    desired_summary: &DesiredSummary,
+    network: &NetworkConfig,
+    resolved: &ResolvedHost,
     missing: &BTreeMap<EntryKey, String>,
-) -> Peers {
+) -> Overlay {
     let count = desired.peer_count();
     let failing = missing.iter();
     let failing = failing.filter_map(|(key, why)| Some(named(desired.holder(*key)?, why.clone())));
     let refusals = desired.refusals();
     let refusals = refusals.map(|(subnets, why)| named(subnets, why.to_string()));
-    Peers {
-        desired: count,
-        installed: count.saturating_sub(desired.holders(missing.keys()).len()),
-        failing: failing.take(NAMED).collect(),
-        refused: desired.refused_count(),
-        refusals: refusals.take(NAMED).collect(),
-        contested: desired_summary.contested,
-        contests: desired_summary.contests.clone(),
+    Overlay {
+        subnet: desired.own().subnets.to_string(),
+        backend: network.backend_type.clone(),
+        network: network.source.get().to_owned(),
+        underlay: Underlay {
+            name: resolved.underlay.name.clone(),
+            ips: texts(resolved.underlay.addresses()),
+            mtu: resolved.underlay.mtu,
+        },
+        devices: devices(&*resolved.backend),
+        peers: Peers {
+            desired: count,
+            installed: count.saturating_sub(desired.holders(missing.keys()).len()),
+            failing: failing.take(NAMED).collect(),
+            refused: desired.refused_count(),
+            refusals: refusals.take(NAMED).collect(),
+            ..found.peers
+        },
+        entries: Entries {
+            missing: missing.keys().copied().collect(),
+            ..found.entries
+        },
+        ..found
     }
 }
 
@@ -76,27 +88,15 @@ fn named(subnets: impl ToString, why: String) -> Named {
     }
 }
 
-pub fn underlay(underlay: &iface::Underlay) -> Underlay {
-    Underlay {
-        name: underlay.name.clone(),
-        ips: texts(underlay.addresses()),
-        mtu: underlay.mtu,
-    }
-}
-
-/// The devices, each with what `amiss` says about it.
-pub fn devices(
-    backend: &dyn Backend,
-    mut amiss: impl FnMut(&LinkSpec) -> Option<String>,
-) -> Vec<Device> {
+fn devices(backend: &dyn Backend) -> Vec<Device> {
     let device = |spec: LinkSpec| Device {
-        amiss: amiss(&spec),
         name: spec.name,
         mac: spec.mac.to_string(),
         mtu: spec.mtu,
         vni: spec.vni,
         port: spec.port,
         local: spec.local.to_string(),
+        amiss: None,
     };
     let specs = backend.links().into_iter().map(|(_, spec)| spec);
     specs.map(device).collect()
