@@ -2,7 +2,7 @@
 #![allow(clippy::panic, reason = "a bench that cannot make its input is broken")]
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use divan::{Bencher, black_box};
 use flanneld::backend::{self, Backend, HostContext};
@@ -31,13 +31,12 @@ fn backend() -> Box<dyn Backend> {
         index: 2,
         name: "eth0".into(),
         mtu: 1500,
-        v4: Some([192, 0, 2, 1].into()),
-        v6: None,
+        addresses: IpAddr::from([192, 0, 2, 1]).into(),
     };
     let facts = HostState::default();
     let site = HostContext {
         underlay: &underlay,
-        public: underlay.addresses(),
+        public: underlay.addresses,
         facts: &facts,
         published: None,
         machine: "me",

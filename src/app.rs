@@ -4,7 +4,6 @@
 //! process. Stopping leaves data plane and lease as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::time::Duration;
 
 mod lease_loss;
@@ -216,7 +215,10 @@ async fn serve<M: SubnetManager, K: Kernel>(
         peers,
     };
     let on_lost = host.config.on_lease_lost;
-    let (network, locals) = (node_config.network.clone(), locals(&resolved).collect());
+    let (network, locals) = (
+        node_config.network.clone(),
+        resolved.underlay.addresses.iter().collect(),
+    );
     let keeper = LeaseKeeper {
         manager,
         on_lost,
@@ -363,7 +365,10 @@ impl<K: Kernel> Host<'_, K> {
             by_others: &by_others,
         };
         let resolved = self.resolve(&node_config, &facts, leased, None)?;
-        let underlay = locals(&resolved)
+        let underlay = resolved
+            .underlay
+            .addresses
+            .iter()
             .chain(manager.telemetry().members())
             .collect();
         let claim = Claim {
@@ -432,14 +437,15 @@ impl<K: Kernel> Host<'_, K> {
         published: Option<&LeaseAttrs>,
     ) -> Result<ResolvedHost, Trouble> {
         let resolved = node_config.resolve(facts, leased, |_| published)?;
-        let Underlay { name, .. } = &resolved.underlay;
-        let addresses = resolved.underlay.addresses();
-        self.announce(GoLine::Interface(name, &addresses));
+        let Underlay {
+            name, addresses, ..
+        } = &resolved.underlay;
+        self.announce(GoLine::Interface(name, addresses));
         match node_config.public() {
             public if public == Addresses::default() => {
-                self.announce(GoLine::DefaultExternalAddress(&addresses));
+                self.announce(GoLine::DefaultExternalAddress(addresses));
             }
-            public => self.announce(GoLine::ExternalAddress(&public.or(addresses))),
+            public => self.announce(GoLine::ExternalAddress(&public.or(*addresses))),
         }
         for remark in node_config.remarks(facts) {
             if self.is_new(&remark) {
@@ -534,10 +540,4 @@ impl<K: Kernel> Host<'_, K> {
             }
         }
     }
-}
-
-/// Where tunnel packets leave from.
-fn locals(resolved: &ResolvedHost) -> impl Iterator<Item = IpAddr> + use<> {
-    let Underlay { v4, v6, .. } = resolved.underlay;
-    v4.map(IpAddr::V4).into_iter().chain(v6.map(IpAddr::V6))
 }

@@ -70,7 +70,7 @@ impl NodeConfig {
             by_others: &by_others,
         })
         .or_else(|_| choose(Announced::by(own)))?;
-        let public = self.public().or(underlay.addresses());
+        let public = self.public().or(underlay.addresses);
         let published = PublicAddrs::new(public.v4, public.v6).and_then(published);
         self.resolve_on(underlay, facts, published)
     }
@@ -102,7 +102,7 @@ impl NodeConfig {
     ) -> Result<ResolvedHost, Error> {
         let site = HostContext {
             underlay: &underlay,
-            public: self.public().or(underlay.addresses()),
+            public: self.public().or(underlay.addresses),
             facts,
             published,
             machine: &self.machine,
@@ -131,7 +131,7 @@ impl NodeConfig {
     /// Whether a route to `net` that comes or goes, by any program, can change who is directly connected to `underlay`.
     pub fn follows_route(&self, net: IpNetwork, underlay: &Underlay) -> bool {
         let ranges = || self.network.ranges.iter().copied().collect::<Vec<Range>>();
-        self.reads_routes && !direct_routes::is_of_overlay(net, &ranges(), underlay.addresses())
+        self.reads_routes && !direct_routes::is_of_overlay(net, &ranges(), underlay.addresses)
     }
 
     /// Whether a route to `net` can change the choice of the interface, while there is one to make.
@@ -262,6 +262,7 @@ mod tests {
             )
             .unwrap()
             .underlay
+            .addresses
             .v6
     }
 

@@ -39,19 +39,17 @@ pub struct Underlay {
     pub index: u32,
     pub name: String,
     pub mtu: u32,
-    /// The address that tunnel packets over IPv4 leave from; there if the overlay has IPv4.
-    pub v4: Option<Ipv4Addr>,
-    pub v6: Option<Ipv6Addr>,
+    /// The addresses that tunnel packets leave from: one of each family that the overlay has.
+    pub addresses: Addresses,
 }
 
 impl Underlay {
-    pub fn new(link: &LinkFact, Addresses { v4, v6 }: Addresses) -> Self {
+    pub fn new(link: &LinkFact, addresses: Addresses) -> Self {
         Self {
             index: link.index,
             name: link.name.clone(),
             mtu: link.mtu,
-            v4,
-            v6,
+            addresses,
         }
     }
 
@@ -64,14 +62,6 @@ impl Underlay {
     pub fn is_untouched_by(&self, fact: &LinkFact) -> bool {
         let same = fact.name == self.name && fact.index == self.index && fact.mtu == self.mtu;
         same || !self.is_meant_by(fact)
-    }
-
-    /// The addresses that tunnel packets leave from.
-    pub fn addresses(&self) -> Addresses {
-        Addresses {
-            v4: self.v4,
-            v6: self.v6,
-        }
     }
 }
 
@@ -119,6 +109,13 @@ impl Addresses {
             Family::V4 => self.v4.map(IpAddr::V4),
             Family::V6 => self.v6.map(IpAddr::V6),
         }
+    }
+
+    /// Those that there are, IPv4 first.
+    pub fn iter(self) -> impl Iterator<Item = IpAddr> {
+        Family::ALL
+            .into_iter()
+            .filter_map(move |family| self.get(family))
     }
 
     /// These; where there is none, that of `other`.

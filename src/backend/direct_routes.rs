@@ -24,7 +24,7 @@ impl ConnectedSubnets {
     /// What `routes` say about the interface `underlay`. Routes of the overlay lead to no host of the underlay.
     pub fn of(underlay: &Underlay, routes: &[Route], overlay: &[Range]) -> Self {
         let is_direct = |route: &&Route| route.is_direct && route.link == Some(underlay.index);
-        let outside = |route: &&Route| !is_of_overlay(route.net, overlay, underlay.addresses());
+        let outside = |route: &&Route| !is_of_overlay(route.net, overlay, underlay.addresses);
         let direct: Vec<&Route> = routes.iter().filter(is_direct).filter(outside).collect();
         let concerns = |route: &&Route| direct.iter().any(|near| overlap(near.net, route.net));
         let mut routes: Vec<Route> = routes
@@ -117,8 +117,7 @@ mod tests {
             index: 2,
             name: "eth0".into(),
             mtu: 1500,
-            v4: ip.parse().ok(),
-            v6: None,
+            addresses: ip.parse::<IpAddr>().unwrap().into(),
         }
     }
 

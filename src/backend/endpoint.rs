@@ -96,10 +96,7 @@ pub(super) fn blackholes(own: &Subnets) -> impl Iterator<Item = Entry> {
 impl Endpoint {
     fn new(range: Range, host: &HostContext<'_>) -> Result<Self, BadConfig> {
         let family = range.family();
-        match (
-            host.underlay.addresses().get(family),
-            host.public.get(family),
-        ) {
+        match (host.underlay.addresses.get(family), host.public.get(family)) {
             (Some(local), Some(public)) => Ok(Self {
                 range,
                 local,

@@ -39,10 +39,9 @@ impl ProtectedAddrs {
 
     /// The address that makes `subnet` unusable for a peer, and what it is.
     pub(super) fn covered_by(&self, subnet: IpNetwork) -> Option<(IpAddr, &'static str)> {
-        let public = Family::ALL
-            .into_iter()
-            .filter_map(|family| self.public.get(family));
-        let own = public
+        let own = self
+            .public
+            .iter()
             .chain(self.locals.iter().copied())
             .map(|ip| (ip, "this host's own address"));
         let etcd = self

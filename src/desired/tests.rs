@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::{self, HostContext};
-use crate::iface::Underlay;
+use crate::iface::{Addresses, Underlay};
 use crate::kernel::fake::FakeKernel;
 use crate::kernel::plan::plan;
 use crate::kernel::{HostState, LinkRole, Mac};
@@ -30,13 +30,12 @@ fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
         index: 2,
         name: "eth0".into(),
         mtu: 1500,
-        v4: Some(ip.into()),
-        v6: None,
+        addresses: IpAddr::from(ip).into(),
     };
     let facts = HostState::default();
     let protected = HostContext {
         underlay: &underlay,
-        public: underlay.addresses(),
+        public: underlay.addresses,
         facts: &facts,
         published: None,
         machine: "me",
@@ -84,13 +83,15 @@ fn both() -> (Box<dyn Backend>, DesiredState) {
         index: 2,
         name: "eth0".into(),
         mtu: 1500,
-        v4: Some([192, 0, 2, 1].into()),
-        v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
+        addresses: Addresses {
+            v4: Some([192, 0, 2, 1].into()),
+            v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
+        },
     };
     let facts = HostState::default();
     let protected = HostContext {
         underlay: &underlay,
-        public: underlay.addresses(),
+        public: underlay.addresses,
         facts: &facts,
         published: None,
         machine: "me",

@@ -165,7 +165,7 @@ impl<'a> Host<'a> {
         let link = ips.find_map(|ip| self.holder(ip).filter(|link| self.allows(link, ip)))?;
         let found = self.complete(link, Addresses::default()).ok()?;
         let is_allowed = |family: Family| {
-            let ip = found.addresses().get(family);
+            let ip = found.addresses.get(family);
             self.explicit(family).is_some() || ip.is_some_and(|ip| self.allows(link, ip))
         };
         self.families().all(is_allowed).then_some(found)

@@ -77,7 +77,7 @@ impl InUse {
 
     /// Whether this host waits for an address, or for any on this link.
     pub fn awaits_address(&self, link: u32, ip: IpAddr) -> bool {
-        let is_home = self.home.addresses().get(Family::of(ip)) == Some(ip);
+        let is_home = self.home.addresses.get(Family::of(ip)) == Some(ip);
         self.is_substitute() && (link == self.home.index || is_home)
     }
 
@@ -106,7 +106,7 @@ impl InUse {
         }
         let link = facts.link(&self.home.name);
         let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
-        let addresses = self.home.addresses().filter(is_gone);
+        let addresses = self.home.addresses.filter(is_gone);
         let from = self.home.name.clone();
         Follow::Wait(Gone { addresses, from })
     }
@@ -120,7 +120,7 @@ impl InUse {
         announced: Announced<'_>,
     ) -> Result<Self, Error> {
         let announced = Announced {
-            own: self.home.addresses(),
+            own: self.home.addresses,
             ..announced
         };
         choose(facts, config, families, announced).map(|found| self.with_substitute(found))
@@ -148,7 +148,7 @@ impl InUse {
         let link = host.facts.link(&self.home.name)?;
         let mut found = Addresses::default();
         for family in host.families() {
-            let before = self.home.addresses().get(family);
+            let before = self.home.addresses.get(family);
             let explicit = host
                 .explicit(family)
                 .filter(|ip| before != Some(*ip) || host.may_be_on(link, *ip));
@@ -161,7 +161,7 @@ impl InUse {
     /// The best address that has come since. A single host's address takes the place of another such one only: it may be a
     /// virtual one that has come at the same moment.
     fn newcomer(&self, host: &Host<'_>, link: &LinkFact, family: Family) -> Option<IpAddr> {
-        let home = self.home.addresses().get(family);
+        let home = self.home.addresses.get(family);
         let was_single = home.is_some_and(|ip| self.single.contains(&ip));
         let is_fit = |addr: &&AddrFact| {
             let is_new = addr.link == link.index && !self.known.contains(&addr.ip);
@@ -176,7 +176,7 @@ impl InUse {
 
     /// The addresses of before on an interface that has them now.
     fn elsewhere(&self, host: &Host<'_>) -> Option<Underlay> {
-        let addresses = self.home.addresses();
+        let addresses = self.home.addresses;
         let mut ips = host.families().filter_map(|family| addresses.get(family));
         let link = host.holder(ips.next()?)?;
         let is_there = |ip| self.is_ours(host, link, ip) && host.allows(link, ip);
@@ -192,7 +192,7 @@ fn still(host: &Host<'_>, underlay: &Underlay) -> Option<Underlay> {
     let link = host.facts.link(&underlay.name)?;
     let mut found = Addresses::default();
     for family in host.families() {
-        let before = underlay.addresses().get(family);
+        let before = underlay.addresses.get(family);
         let kept = before.filter(|ip| host.is_on(link, *ip));
         found = found.or(host.explicit(family).or(kept)?.into());
     }

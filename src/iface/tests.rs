@@ -156,7 +156,7 @@ fn chosen_by(
 ) -> Result<String, String> {
     let underlay = choose(facts, &config(flags), families, Announced::by(own));
     underlay
-        .map(|u| format!("{}: {}", u.name, u.addresses()))
+        .map(|u| format!("{}: {}", u.name, u.addresses))
         .map_err(|error| error.to_string())
 }
 
@@ -562,7 +562,7 @@ proptest! {
         match choose(&facts, &config(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
             Ok(chosen) => {
                 prop_assert!(facts.links.iter().any(|l| (l.index, &l.name) == (chosen.index, &chosen.name)));
-                prop_assert_eq!((chosen.v4.is_some(), chosen.v6.is_some()), (v4, v6));
+                prop_assert_eq!((chosen.addresses.v4.is_some(), chosen.addresses.v6.is_some()), (v4, v6));
             }
             Err(error) => prop_assert!(!error.reasons.is_empty() && !error.to_string().contains('\n')),
         }

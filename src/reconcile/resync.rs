@@ -126,11 +126,11 @@ impl<K: Kernel> Reconciler<'_, K> {
         if resolved.underlay != self.resolved.underlay {
             let to = &resolved.underlay;
             info!(
-                dev = %to.name, index = to.index, address = %to.addresses(), mtu = to.mtu,
+                dev = %to.name, index = to.index, address = %to.addresses, mtu = to.mtu,
                 "the underlay interface is now {} (index {}), address {}, MTU {}",
                 to.name,
                 to.index,
-                to.addresses(),
+                to.addresses,
                 to.mtu
             );
         }

@@ -24,7 +24,7 @@ pub fn describe(
         let is_inside = range.network.contains(addr.ip) && !subnet.contains(addr.ip);
         // Where hosts are inside the network, too, only what has the size of a subnet is meant for pods.
         let hosts_inside = underlay
-            .addresses()
+            .addresses
             .get(family)
             .is_some_and(|ip| range.network.contains(ip));
         let is_for_pods = !hosts_inside || addr.prefix_len == range.subnet_len;
@@ -70,6 +70,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::iface::Addresses;
     use crate::kernel::Mac;
     use crate::kernel::host_state::VxlanFact;
 
@@ -112,8 +113,7 @@ mod tests {
             index: 9,
             name: "eth0".into(),
             mtu: 1500,
-            v4: None,
-            v6: None,
+            addresses: Addresses::default(),
         };
         let found = describe(
             &facts,
@@ -175,14 +175,10 @@ mod tests {
             index: index("eth0"),
             name: "eth0".into(),
             mtu: 1500,
-            v4: eth0
+            addresses: eth0
                 .parse::<IpNetwork>()
-                .ok()
-                .and_then(|net| match net.ip() {
-                    std::net::IpAddr::V4(ip) => Some(ip),
-                    std::net::IpAddr::V6(_) => None,
-                }),
-            v6: None,
+                .map(|net| net.ip().into())
+                .unwrap_or_default(),
         };
         let all = [("eth0", eth0), ("flannel.1", own)]
             .into_iter()

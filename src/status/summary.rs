@@ -10,7 +10,6 @@ use crate::iface::Addresses;
 use crate::kernel::LinkSpec;
 use crate::kernel::entry::EntryKey;
 use crate::subnet::NetworkConfig;
-use crate::util::family::Family;
 
 /// Returns what follows from the desired state alone: a walk over all of it.
 pub fn desired(desired: &DesiredState) -> Overlay {
@@ -60,7 +59,7 @@ pub fn overlay(
         network: network.source.get().to_owned(),
         underlay: Underlay {
             name: resolved.underlay.name.clone(),
-            ips: texts(resolved.underlay.addresses()),
+            ips: texts(resolved.underlay.addresses),
             mtu: resolved.underlay.mtu,
         },
         devices: devices(&*resolved.backend),
@@ -111,7 +110,5 @@ pub fn plain(text: &str) -> String {
 
 /// An address of each family, as far as there is one.
 pub fn texts(addresses: Addresses) -> Vec<String> {
-    let each = Family::ALL.into_iter();
-    each.filter_map(|family| Some(addresses.get(family)?.to_string()))
-        .collect()
+    addresses.iter().map(|ip| ip.to_string()).collect()
 }

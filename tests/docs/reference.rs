@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flanneld::backend::{self, HostContext};
-use flanneld::iface::Underlay;
+use flanneld::iface::{Addresses, Underlay};
 use flanneld::kernel::HostState;
 use flanneld::subnet::NetworkConfig;
 use serde_json::{Map, Value, json};
@@ -69,22 +69,22 @@ impl Member {
 
 fn outcome(json: &str) -> Result<String, String> {
     let config = NetworkConfig::parse(json.as_bytes()).map_err(|error| error.to_string())?;
-    let v4 = Some([10, 64, 0, 1].into());
     let underlay = Underlay {
         index: 2,
         name: "eth0".into(),
         mtu: 1500,
-        v4,
-        v6: "fd64::1".parse().ok(),
+        addresses: Addresses {
+            v4: Some([10, 64, 0, 1].into()),
+            v6: "fd64::1".parse().ok(),
+        },
     };
     let facts = HostState {
         vxlan_port: 8472,
         ..HostState::default()
     };
-    let public = underlay.addresses();
     let site = HostContext {
         underlay: &underlay,
-        public,
+        public: underlay.addresses,
         facts: &facts,
         published: None,
         machine: "m",

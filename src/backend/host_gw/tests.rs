@@ -17,8 +17,7 @@ fn underlay() -> Underlay {
         index: 2,
         name: "eth0".into(),
         mtu: 9000,
-        v4,
-        v6,
+        addresses: Addresses { v4, v6 },
     }
 }
 
@@ -47,7 +46,7 @@ fn facts() -> HostState {
 fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Backend>, BadConfig> {
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = underlay();
-    let public = public.or(underlay.addresses());
+    let public = public.or(underlay.addresses);
     let host = HostContext {
         underlay: &underlay,
         public,

@@ -1,7 +1,7 @@
 //! Each table and default of the vxlan backend, and its entries for good and bad peers.
 
 use super::*;
-use crate::iface::Underlay;
+use crate::iface::{Addresses, Underlay};
 use crate::kernel::host_state::{LinkFact, Route, VxlanFact};
 
 fn config(backend: &str) -> NetworkConfig {
@@ -14,8 +14,7 @@ fn underlay() -> Underlay {
         index: 2,
         name: "eth0".into(),
         mtu: 1500,
-        v4: Some([10, 0, 0, 1].into()),
-        v6: None,
+        addresses: IpAddr::from([10, 0, 0, 1]).into(),
     }
 }
 
@@ -27,7 +26,7 @@ fn make(
     let underlay = underlay();
     let host = HostContext {
         underlay: &underlay,
-        public: underlay.addresses(),
+        public: underlay.addresses,
         facts,
         published,
         machine: "machine",
@@ -292,13 +291,16 @@ fn both(
     );
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = Underlay {
-        v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
+        addresses: Addresses {
+            v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
+            ..underlay().addresses
+        },
         mtu,
         ..underlay()
     };
     let host = HostContext {
         underlay: &underlay,
-        public: underlay.addresses(),
+        public: underlay.addresses,
         facts,
         published,
         machine: "machine",

@@ -1,7 +1,5 @@
 //! What stays in use, and what takes its place.
 
-use std::net::Ipv4Addr;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -21,7 +19,7 @@ fn address_of_another_lease_is_not_chosen() {
     };
     let choose = |addrs, flags| {
         choose(&host(addrs), &config(flags), V4, announced)
-            .map(|u| u.addresses().to_string())
+            .map(|u| u.addresses.to_string())
             .map_err(|e| e.to_string())
     };
     let [virtual_ip, own] = [addr(2, "10.0.0.200"), dynamic(2, "10.0.0.1")];
@@ -78,7 +76,7 @@ fn shown(in_use: &Result<InUse, String>) -> String {
             } else {
                 ""
             };
-            format!("{}: {}{substitute}", underlay.name, underlay.addresses())
+            format!("{}: {}{substitute}", underlay.name, underlay.addresses)
         }
         Err(error) => error.clone(),
     }
@@ -265,13 +263,9 @@ fn address_that_moves_to_a_bridge_takes_the_overlay_along() {
     )
     .unwrap();
     assert_eq!(
-        (next.underlay().index, next.underlay().v4),
-        (8, before.addrs.first().and_then(|a| v4(a.ip)))
+        (next.underlay().index, next.underlay().addresses),
+        (8, Addresses::from(before.addrs[0].ip))
     );
-}
-
-fn v4(ip: IpAddr) -> Option<Ipv4Addr> {
-    Addresses::from(ip).v4
 }
 
 #[test]
@@ -308,7 +302,7 @@ proptest! {
         let then = HostState { links: links(), addrs: addrs.clone(), default_links: vec![3], reach: reach(3), ..HostState::default() };
         let announced = Announced::by(Addresses::default());
         let Ok(chosen) = choose(&then, &config(flags), V4, announced) else { return Ok(()) };
-        let is_chosen = |addr: &AddrFact| addr.link == chosen.index && Some(addr.ip) == chosen.v4.map(IpAddr::V4);
+        let is_chosen = |addr: &AddrFact| addr.link == chosen.index && chosen.addresses.contains(addr.ip);
         let kept = addrs.iter().zip(stays).filter(|(addr, stays)| *stays || is_chosen(addr));
         let kept: Vec<AddrFact> = more.into_iter().filter(|addr| !is_chosen(addr)).chain(kept.map(|(addr, _)| addr.clone())).collect();
         let now = HostState { links: links(), addrs: kept, default_links: defaults, reach: reach(2), ..HostState::default() };

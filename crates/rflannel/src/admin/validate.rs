@@ -17,13 +17,11 @@ const NOWHERE: Addresses = Addresses {
 /// Returns the configured backend, for a host with addresses of both families and interfaces with a large MTU.
 /// Returns what the daemon would report about the configuration on any host.
 pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
-    let Addresses { v4, v6 } = NOWHERE;
     let underlay = Underlay {
         index: 0,
         name: "any interface".into(),
         mtu: 65_535,
-        v4,
-        v6,
+        addresses: NOWHERE,
     };
     let facts = HostState::default();
     let site = HostContext {

@@ -401,7 +401,7 @@ fn obstacles(
                 .then(|| host::device(&spec.name, &fact))
                 .flatten()
         });
-    let public = node_config.public().or(resolved.underlay.addresses());
+    let public = node_config.public().or(resolved.underlay.addresses);
     let duplicates = leases.iter().filter(|lease| waits && is_of(lease, public));
     let duplicates = duplicates
         .map(|lease| host::duplicate_host(&lease.subnets.to_string(), &public.to_string()));
