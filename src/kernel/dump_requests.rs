@@ -103,10 +103,10 @@ pub(super) fn is_answer(question: &RouteNetlinkMessage, found: &Object) -> bool 
             either(neighbor_link(asked), found.link)
         }
         (Message::GetRoute(asked), Object::Route(found)) => {
-            let filter = RouteFilter::of(asked);
+            let (table, link) = table_and_link(asked);
             let any_kind = asked.header.kind == RouteType::Unspec;
-            either(filter.table, found.table)
-                && either(filter.link, found.link.unwrap_or_default())
+            either(table, found.table)
+                && either(link, found.link.unwrap_or_default())
                 && (any_kind || asked.header.kind == found.kind)
         }
         _ => true,
@@ -125,34 +125,16 @@ fn neighbor_link(message: &NeighbourMessage) -> u32 {
 }
 
 /// What routes are selected by; zero for nothing.
-#[derive(Default)]
-struct RouteFilter {
-    table: u32,
-    link: u32,
-}
-
-impl RouteFilter {
-    fn of(message: &RouteMessage) -> Self {
-        let start = Self {
-            table: message.header.table.into(),
-            link: 0,
-        };
-        message.attributes.iter().fold(start, |filter, attribute| {
-            if let RouteAttribute::Table(table) = attribute {
-                Self {
-                    table: *table,
-                    ..filter
-                }
-            } else if let RouteAttribute::Oif(link) = attribute {
-                Self {
-                    link: *link,
-                    ..filter
-                }
-            } else {
-                filter
-            }
-        })
+fn table_and_link(message: &RouteMessage) -> (u32, u32) {
+    let (mut table, mut link) = (message.header.table.into(), 0);
+    for attribute in &message.attributes {
+        if let RouteAttribute::Table(asked) = attribute {
+            table = *asked;
+        } else if let RouteAttribute::Oif(asked) = attribute {
+            link = *asked;
+        }
     }
+    (table, link)
 }
 
 #[cfg(test)]
