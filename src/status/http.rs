@@ -78,22 +78,22 @@ async fn answer(
     request: Request<Incoming>,
     reporter: &Reporter,
 ) -> Result<Response<Full<Bytes>>, hyper::http::Error> {
-    let Page {
-        code,
-        content_type,
-        body,
-    } = match request.uri().path() {
+    let mut content_type = "text/plain; charset=utf-8";
+    let Page(code, body) = match request.uri().path() {
         "/healthz" => healthz(reporter.check_alive().await),
         "/readyz" => {
             let strict = request.uri().query() == Some("strict");
             readyz(&reporter.findings().await.report, strict)
         }
-        "/metrics" => Page::metrics(metrics::render(
-            reporter.findings().await,
-            process::read(),
-            SystemTime::now(),
-        )),
-        _ => Page::not_found(),
+        "/metrics" => {
+            content_type = "text/plain; version=0.0.4; charset=utf-8";
+            let findings = reporter.findings().await;
+            Page(
+                200,
+                metrics::render(findings, process::read(), SystemTime::now()),
+            )
+        }
+        _ => Page(404, "404 page not found\n".into()),
     };
     Response::builder()
         .status(code)
@@ -101,44 +101,18 @@ async fn answer(
         .body(Full::new(body.into()))
 }
 
+/// Status code and body.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Page {
-    code: u16,
-    content_type: &'static str,
-    body: String,
-}
-
-impl Page {
-    fn text(code: u16, body: impl Into<String>) -> Self {
-        Self {
-            code,
-            content_type: "text/plain; charset=utf-8",
-            body: body.into(),
-        }
-    }
-
-    /// Metrics in Prometheus' text format.
-    fn metrics(body: String) -> Self {
-        Self {
-            code: 200,
-            content_type: "text/plain; version=0.0.4; charset=utf-8",
-            body,
-        }
-    }
-
-    fn not_found() -> Self {
-        Self::text(404, "404 page not found\n")
-    }
-}
+struct Page(u16, String);
 
 /// Liveness: a daemon that waits, for etcd or for anything else, lives. Only one whose loop no longer turns does not.
 fn healthz(alive: Result<(), Duration>) -> Page {
     match alive {
-        Ok(()) => Page::text(200, "flanneld is running"),
+        Ok(()) => Page(200, "flanneld is running".into()),
         Err(age) => {
             let age = age.as_secs();
             let text = format!("flanneld is stuck: its main loop has not answered for {age} s");
-            Page::text(503, text)
+            Page(503, text)
         }
     }
 }
@@ -157,7 +131,7 @@ fn readyz(report: &Report, strict: bool) -> Page {
         // Words of etcd's or of the kernel's may have any form.
         body.extend(["\n", &plain(reason)]);
     }
-    Page::text(code, body)
+    Page(code, body)
 }
 
 #[cfg(test)]
@@ -174,7 +148,7 @@ mod tests {
 
     #[test]
     fn what_flannel_says_is_said_to_the_byte() {
-        let page = |code, body: &str| Page::text(code, body);
+        let page = |code, body: &str| Page(code, body.to_owned());
         assert_eq!(healthz(Ok(())), page(200, "flanneld is running"));
         assert_eq!(
             readyz(&report(State::Fine, &[]), false),
@@ -184,7 +158,6 @@ mod tests {
             readyz(&report(State::NotReady, &[]), false),
             page(503, "flanneld is not ready yet")
         );
-        assert_eq!(page(200, "").content_type, "text/plain; charset=utf-8");
     }
 
     #[test]
@@ -192,24 +165,24 @@ mod tests {
         let waiting = report(State::NotReady, &["waiting: no\nconfig", "and more"]);
         assert_eq!(
             readyz(&waiting, false),
-            Page::text(
+            Page(
                 503,
-                "flanneld is not ready yet\nwaiting: no config\nand more"
+                "flanneld is not ready yet\nwaiting: no config\nand more".into()
             )
         );
         let degraded = report(State::Degraded, &["STALE"]);
         assert_eq!(
             readyz(&degraded, false),
-            Page::text(200, "flanneld is ready\nSTALE")
+            Page(200, "flanneld is ready\nSTALE".into())
         );
         assert_eq!(
             readyz(&degraded, true),
-            Page::text(503, "flanneld is not ready yet\nSTALE")
+            Page(503, "flanneld is not ready yet\nSTALE".into())
         );
     }
 
     #[test]
     fn only_a_stuck_loop_is_not_alive() {
-        assert_eq!(healthz(Err(Duration::from_secs(99))).code, 503);
+        assert_eq!(healthz(Err(Duration::from_secs(99))).0, 503);
     }
 }
