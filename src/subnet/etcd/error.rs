@@ -52,46 +52,40 @@ const LOGIN_HINT: &str = "check -etcd-username/-etcd-password";
 const RIGHTS_HINT: &str = "this user's roles lack a permission";
 
 impl Fault {
+    fn new(kind: Kind, text: String) -> Self {
+        Self { kind, text }
+    }
+
     /// No answer within `limit` seconds.
     pub(super) fn silent(limit: std::time::Duration) -> Self {
-        Self {
-            kind: Kind::Timeout,
-            text: format!("no answer within {} s", limit.as_secs()),
-        }
+        Self::new(
+            Kind::Timeout,
+            format!("no answer within {} s", limit.as_secs()),
+        )
     }
 
     /// What a TLS handshake of our own ran into.
     pub(super) fn from_tls(error: &rustls::Error) -> Self {
-        Self {
-            kind: Kind::Certificate,
-            text: tls_error::describe(error),
-        }
+        Self::new(Kind::Certificate, tls_error::describe(error))
     }
 
     /// A name that no address is found for.
     pub(super) fn unresolved(host: &str, why: &str) -> Self {
-        Self {
-            kind: Kind::Unavailable,
-            text: format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})"),
-        }
+        let text = format!("{UNRESOLVED} {host}: {why} ({NAME_HINT})");
+        Self::new(Kind::Unavailable, text)
     }
 
     /// A plain connection to a port that speaks TLS.
     pub(super) fn port_speaks_tls() -> Self {
-        Self {
-            kind: Kind::Unavailable,
-            text: format!("the port speaks TLS ({TLS_HINT})"),
-        }
+        let text = format!("the port speaks TLS ({TLS_HINT})");
+        Self::new(Kind::Unavailable, text)
     }
 
     /// Reads an error of a connection that did not come about.
     pub(super) fn from_transport(error: &tonic::transport::Error) -> Self {
         match tls_cause(error) {
             Some(tls) => Self::from_tls(tls),
-            None => Self {
-                kind: Kind::Unavailable,
-                text: chain("", error),
-            },
+            None => Self::new(Kind::Unavailable, chain("", error)),
         }
     }
 
@@ -124,27 +118,21 @@ impl Fault {
 
     /// Reads a client error.
     pub(super) fn from_client(error: &ClientError) -> Self {
-        if let ClientError::GRpcStatus(status) = error {
-            if let Some(tls) = tls_cause(status) {
-                return Self::from_tls(tls);
-            }
-            let kind = kind_of(status.code().into(), status.message());
-            let text = chain(status.message(), status);
-            let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
-            let refused = match kind {
-                Kind::Refused => Some(LOGIN_HINT),
-                Kind::Denied => Some(RIGHTS_HINT),
-                Kind::Unavailable | Kind::Timeout | Kind::AuthExpired | Kind::Certificate => None,
-            };
-            return Self {
-                kind,
-                text: with_hint(text, full.or(refused)),
-            };
+        let ClientError::GRpcStatus(status) = error else {
+            return Self::new(Kind::Unavailable, error.to_string());
+        };
+        if let Some(tls) = tls_cause(status) {
+            return Self::from_tls(tls);
         }
-        Self {
-            kind: Kind::Unavailable,
-            text: error.to_string(),
-        }
+        let kind = kind_of(status.code().into(), status.message());
+        let text = chain(status.message(), status);
+        let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
+        let refused = match kind {
+            Kind::Refused => Some(LOGIN_HINT),
+            Kind::Denied => Some(RIGHTS_HINT),
+            Kind::Unavailable | Kind::Timeout | Kind::AuthExpired | Kind::Certificate => None,
+        };
+        Self::new(kind, with_hint(text, full.or(refused)))
     }
 }
 
