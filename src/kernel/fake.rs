@@ -4,7 +4,7 @@
 mod world;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use tokio::sync::Notify;
@@ -15,6 +15,8 @@ use super::notification::Notification;
 use super::{Ensured, Failure, HostState, Kernel, KernelError, LinkSpec, Owned, Query};
 pub(crate) use world::{Fault, Hearing, World};
 use world::{lost, refused};
+
+use crate::util::lock;
 
 /// The entries of a kernel.
 #[derive(Debug, Default)]
@@ -73,7 +75,7 @@ impl FakeNetlink {
 
     /// Looks at the world or changes it.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut World) -> R) -> R {
-        let result = work(&mut self.world.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = work(&mut lock(&self.world));
         self.changed.notify_one();
         result
     }
@@ -181,7 +183,7 @@ impl Kernel for FakeNetlink {
     async fn notices(&mut self, _: &Owned) -> Vec<Notification> {
         loop {
             let notified = {
-                let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut world = lock(&self.world);
                 std::mem::take(&mut world.notified)
             };
             if !notified.is_empty() {

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use ipnetwork::IpNetwork;
@@ -18,6 +18,7 @@ use super::{StatusRequest, Target};
 use crate::probe::EchoSocket;
 use crate::probe::ping::{Outcome, Timing, ping};
 use crate::util::histogram::Histogram;
+use crate::util::lock;
 
 /// How long an answer may take: then the probe is lost.
 const LONGEST: Duration = Duration::from_secs(2);
@@ -98,7 +99,7 @@ impl Probing {
     }
 
     fn list(&self) -> MutexGuard<'_, ProbeStats> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 }
 

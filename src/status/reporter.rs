@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::process;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,6 +14,7 @@ use super::{Answer, Names, StatusRequest, Timings, verdict};
 use crate::subnet::Telemetry;
 use crate::subnet::telemetry::{Facts, Link};
 use crate::util::histogram::Histogram;
+use crate::util::lock;
 use crate::util::read_trimmed;
 use crate::util::systemd::ServiceState;
 
@@ -122,7 +123,7 @@ impl Reporter {
 
     /// Notes what is wrong with the status socket. Whether that is new.
     pub(super) fn note_socket(&self, trouble: Option<String>) -> bool {
-        let mut known = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.socket);
         let is_new = *known != trouble;
         *known = trouble;
         is_new
@@ -132,7 +133,7 @@ impl Reporter {
         let reply = self.request(patience).await;
         let (facts, now) = (self.telemetry.facts(), Instant::now());
         let (probes, round_trips) = self.probing.report().unzip();
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        let socket = lock(&self.socket);
         let report = Report {
             format: FORMAT,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -188,10 +189,7 @@ impl Reporter {
             }
         })
         .await;
-        let mut unresponsive_since = self
-            .unresponsive_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut unresponsive_since = lock(&self.unresponsive_since);
         match reply {
             Ok(answer) => {
                 *unresponsive_since = None;

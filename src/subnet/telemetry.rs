@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::Revision;
 use crate::util::histogram::Histogram;
+use crate::util::lock;
 
 /// A notebook. Clones share it; no one holds it longer than a note takes.
 #[derive(Debug, Clone, Default)]
@@ -167,7 +168,7 @@ impl Telemetry {
     }
 
     fn note<T>(&self, note: impl FnOnce(&mut Facts) -> T) -> T {
-        note(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        note(&mut lock(&self.0))
     }
 }
 

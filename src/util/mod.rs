@@ -15,6 +15,13 @@ pub mod systemd;
 pub mod table;
 pub mod timestamp;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks. What is behind a lock here is right at any moment, also where a thread panicked.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// The text of a small file without blanks around it; empty where it cannot be read.
 pub fn read_trimmed(path: &str) -> String {
     let text = std::fs::read_to_string(path).unwrap_or_default();

@@ -1,9 +1,11 @@
 //! Random choices, from one seed: a run of the model can be repeated.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+
+use crate::util::lock;
 
 /// A source of random numbers.
 pub struct Random(Mutex<StdRng>);
@@ -32,6 +34,6 @@ impl Random {
     }
 
     fn with<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
-        draw(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        draw(&mut lock(&self.0))
     }
 }

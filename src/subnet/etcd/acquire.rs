@@ -1,6 +1,5 @@
 //! Getting a lease: read, choose, write if nothing changed; else again.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use tracing::{debug, info, warn};
@@ -12,6 +11,7 @@ use super::liveness::{self, RelatedLeases};
 use super::ownership::{self, Proof};
 use super::store::{self, Before, Commit, Store, Write};
 use crate::util::go_lines::GoLine;
+use crate::util::lock;
 use crate::util::logging::causes;
 
 /// Lost races before giving up.
@@ -59,10 +59,7 @@ async fn win<S: Store>(
             Choice::Full(range) => return Err(Error::Full(range)),
         };
         if let Some((lease, related)) = won {
-            *manager
-                .related
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner) = Some(related);
+            *lock(&manager.related) = Some(related);
             return Ok(lease);
         }
         debug!("the leases changed during the choice of a subnet; choosing again");

@@ -1,11 +1,13 @@
 //! From a key and its value to a lease; what cannot be read is mentioned once.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tracing::warn;
 
 use super::super::{Lease, LeaseAttrs, LeaseEvent, LeaseId, Revision, Subnets, key};
+
+use crate::util::lock;
 
 /// A lease value is some 200 bytes; no one needs 64 KiB.
 const MAX_VALUE: usize = 64 * 1024;
@@ -125,7 +127,7 @@ impl Reader {
     }
 
     fn complain(&self, name: &[u8], why: &str) {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = lock(&self.named);
         if named.len() >= MAX_NAMED || !named.insert(shown(name).to_vec()) {
             return;
         }
@@ -141,7 +143,7 @@ impl Reader {
     }
 
     fn forget(&self, name: &[u8]) {
-        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut named = lock(&self.named);
         if !named.is_empty() {
             named.remove(shown(name));
         }

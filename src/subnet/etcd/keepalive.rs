@@ -4,7 +4,6 @@ mod log;
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use ipnetwork::IpNetwork;
@@ -20,6 +19,7 @@ use super::store::{self, Before, Commit, Seen, Sight, Store, Write};
 use super::{Error, EtcdManager, MachineId};
 use crate::util::backoff::Backoff;
 use crate::util::family::{Family, overlap};
+use crate::util::lock;
 use crate::util::timestamp;
 
 /// Renewals are never closer than this, whatever the margin.
@@ -47,11 +47,7 @@ pub(super) async fn hold<S: Store>(
     mut wanted: watch::Receiver<LeaseAttrs>,
     lease_status: &watch::Sender<LeaseStatus>,
 ) -> Infallible {
-    let related = manager
-        .related
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    let related = lock(&manager.related).take();
     let mut holder = Holder {
         manager,
         published: lease.attrs.clone(),

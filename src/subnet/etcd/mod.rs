@@ -27,7 +27,7 @@ mod transport;
 mod watch;
 
 use std::convert::Infallible;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::sync::{self, mpsc};
@@ -46,6 +46,7 @@ use super::{
     NetworkConfig, Revision, Snapshot, SubnetManager, Telemetry,
 };
 use crate::config::{Endpoint, EtcdConfig};
+use crate::util::lock;
 use crate::util::logging::causes;
 use crate::util::random::Random;
 
@@ -145,7 +146,7 @@ impl<S: Store> EtcdManager<S> {
     }
 
     fn config_read(&self) -> Option<Revision> {
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.config)
     }
 
     /// # Errors
@@ -178,9 +179,7 @@ impl<S: Store> EtcdManager<S> {
     }
 
     fn lease_ids(&self) -> MutexGuard<'_, LeaseIds> {
-        self.lease_ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.lease_ids)
     }
 
     /// Revokes all etcd leases but `used`. Where that fails they expire: no one renews them.
@@ -249,7 +248,7 @@ impl<S: Store> SubnetManager for EtcdManager<S> {
 
     async fn network_config(&self) -> Result<NetworkConfig, Error> {
         let (config, written) = self.store.config().await?;
-        *self.config.lock().unwrap_or_else(PoisonError::into_inner) = Some(written);
+        *lock(&self.config) = Some(written);
         Ok(config)
     }
 

@@ -1,6 +1,6 @@
 //! Making sure that a lease is this machine's before it is kept, replaced or deleted, or anything is taken over from it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,8 @@ use super::super::{Error, Lease, Revision};
 use super::EtcdManager;
 use super::liveness::{self, Answer, RelatedLeases};
 use super::store::{Seen, Store};
+
+use crate::util::lock;
 
 /// A live other owner is challenged again after this: each challenge is an event for every host.
 const CHALLENGE_PAUSE: Duration = Duration::from_secs(60);
@@ -108,10 +110,7 @@ fn keep_proof<S>(manager: &EtcdManager<S>, proof: Proof) {
 }
 
 fn proofs<S>(manager: &EtcdManager<S>) -> MutexGuard<'_, Vec<Proof>> {
-    manager
-        .proofs
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    lock(&manager.proofs)
 }
 
 /// Challenges the machine that has `lease`. The revision of the lease where that machine is silent; `None` if a lease that
@@ -176,8 +175,7 @@ impl KnownDuplicates {
     /// `other_owner` is alive and has `lease`.
     pub(super) fn meet(&self, lease: &Lease, other_owner: MachineId, me: &MachineId) -> Error {
         let error = duplicate(lease, &other_owner, me);
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((other_owner, Instant::now()));
+        *lock(&self.0) = Some((other_owner, Instant::now()));
         error
     }
 
@@ -189,7 +187,7 @@ impl KnownDuplicates {
         other_owner: &MachineId,
         me: &MachineId,
     ) -> Result<(), Error> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = lock(&self.0);
         match known.as_ref() {
             Some((met, at)) if met.is(other_owner) && at.elapsed() < CHALLENGE_PAUSE => {
                 Err(duplicate(lease, other_owner, me))

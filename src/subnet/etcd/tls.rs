@@ -1,7 +1,7 @@
 //! The TLS files: read, checked, and read again when they change.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -15,6 +15,7 @@ use tracing::warn;
 
 use super::Error;
 use super::tls_policy::{self, CLIENT_KEYS, PairError, ServerTrust};
+use crate::util::lock;
 use crate::util::logging::causes;
 
 /// For reading the files.
@@ -60,7 +61,7 @@ impl Tls {
     /// they are broken (perhaps half written) or their disk hangs the last good ones stay in use.
     pub(super) async fn config(&self) -> Arc<ClientConfig> {
         let read = self.read().await;
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = lock(&self.last);
         match read {
             Ok(config) => {
                 *last = Last {
@@ -84,13 +85,7 @@ impl Tls {
 
     /// Returns what was read last.
     pub(super) fn last_config(&self) -> Arc<ClientConfig> {
-        Arc::clone(
-            &self
-                .last
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .config,
-        )
+        Arc::clone(&lock(&self.last).config)
     }
 
     async fn read(&self) -> Result<Arc<ClientConfig>, Error> {
