@@ -8,7 +8,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteHeader, RouteMessage, Rou
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::decode::Object;
-use super::{LinkRole, Owned};
+use super::{LinkRole, Owned, encode};
 use crate::util::family::Family;
 
 /// The dumps that together hold all owned entries.
@@ -30,7 +30,7 @@ fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
         Family::ALL
             .into_iter()
             .filter(|family| dev.carries(*family))
-            .map(address_family)
+            .map(encode::family)
     };
     let mut fdb = NeighbourMessage::default();
     fdb.header.family = AddressFamily::Bridge;
@@ -54,13 +54,6 @@ fn requests(dev: LinkRole, index: u32) -> Vec<RouteNetlinkMessage> {
     requests
 }
 
-pub(super) fn address_family(family: Family) -> AddressFamily {
-    match family {
-        Family::V4 => AddressFamily::Inet,
-        Family::V6 => AddressFamily::Inet6,
-    }
-}
-
 /// The dumps that hold what is ours beside our devices.
 fn off_device(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> {
     let families: BTreeSet<Family> = owned
@@ -68,7 +61,7 @@ fn off_device(owned: &Owned, underlay: Option<u32>) -> Vec<RouteNetlinkMessage> 
         .iter()
         .map(|net| Family::of(net.ip()))
         .collect();
-    let families = families.into_iter().map(address_family);
+    let families = families.into_iter().map(encode::family);
     let underlay = underlay.filter(|_| owned.off_device.direct);
     let question = |family| {
         let mut blackholes = routes(family, None);

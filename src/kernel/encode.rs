@@ -13,6 +13,7 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use super::entry::{Entry, LinkRole, Mac, Op};
+use crate::util::family::Family;
 
 /// The message for one write. `index_of` tells which interface plays a part at the moment.
 pub fn encode(op: &Op, index_of: impl Fn(LinkRole) -> u32) -> NetlinkMessage<RouteNetlinkMessage> {
@@ -42,7 +43,7 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
     match *entry {
         Entry::Addr { dev, net } => {
             let mut message = AddressMessage::default();
-            message.header.family = family(net.ip());
+            message.header.family = family(Family::of(net.ip()));
             message.header.prefix_len = net.prefix();
             message.header.index = index_of(dev);
             message.attributes = vec![
@@ -58,7 +59,7 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
         }
         Entry::Neigh { dev, ip, mac } => {
             let mut message = neighbor(index_of(dev), ip, mac);
-            message.header.family = family(ip);
+            message.header.family = family(Family::of(ip));
             Body::Neigh(message)
         }
         Entry::Fdb {
@@ -88,7 +89,7 @@ fn body(entry: &Entry, index_of: impl Fn(LinkRole) -> u32) -> Body {
             protocol,
         } => {
             let mut message = RouteMessage::default();
-            message.header.address_family = family(dst.ip());
+            message.header.address_family = family(Family::of(dst.ip()));
             message.header.destination_prefix_length = dst.prefix();
             message.header.table = RouteHeader::RT_TABLE_MAIN;
             message.header.protocol = protocol.into();
@@ -157,9 +158,9 @@ fn address(ip: IpAddr) -> NeighbourAddress {
     }
 }
 
-pub fn family(ip: IpAddr) -> AddressFamily {
-    match ip {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
+pub(super) fn family(family: Family) -> AddressFamily {
+    match family {
+        Family::V4 => AddressFamily::Inet,
+        Family::V6 => AddressFamily::Inet6,
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::decode::{Message, Object, RouteParts};
-use super::dump_requests::{address_family, dump_requests, is_answer, routes};
+use super::dump_requests::{dump_requests, is_answer, routes};
 use super::host_state::{HostState, LinkFact, Query, Reachability, Route};
 use super::link::{Fit, LinkSpec, Repair};
 use super::monitor::Monitor;
@@ -98,7 +98,7 @@ impl Netlink {
         let mut routes = Vec::new();
         for family in Family::ALL {
             routes.append(
-                &mut self.all_routes(address_family(family), RouteParts::route_to_network)?,
+                &mut self.all_routes(encode::family(family), RouteParts::route_to_network)?,
             );
         }
         Ok(routes)
@@ -117,7 +117,7 @@ impl Netlink {
     /// The kernel's own decision. A refusal means that there is no way.
     fn reach(&mut self, ip: IpAddr) -> Result<Option<Reachability>, KernelError> {
         let mut question = RouteMessage::default();
-        question.header.address_family = encode::family(ip);
+        question.header.address_family = encode::family(Family::of(ip));
         question.header.destination_prefix_length = if ip.is_ipv4() { 32 } else { 128 };
         question
             .attributes
