@@ -94,25 +94,18 @@ impl<K: Kernel> Host<'_, K> {
         let Some(path) = &self.config.state_file else {
             return Err(Trouble::Unread(error));
         };
-        let text = match self.reading.soon(path).await {
-            Ok(text) => text,
+        let usable = match self.reading.soon(path).await {
+            Ok(text) => self.usable(&text)?.map_err(|why| why.to_string()),
             Err(missing) if missing.kind() == io::ErrorKind::NotFound => {
                 return Err(Trouble::Unread(error));
             }
-            Err(why) => {
-                return Err(Trouble::Unusable(
-                    error,
-                    format!("{}: {why}", path.display()).into(),
-                ));
-            }
+            Err(why) => Err(why.to_string()),
         };
-        let (state, node_config, facts) = match self.usable(&text)? {
+        let (state, node_config, facts) = match usable {
             Ok(usable) => usable,
             Err(why) => {
-                return Err(Trouble::Unusable(
-                    error,
-                    format!("{}: {why}", path.display()).into(),
-                ));
+                let why = format!("{}: {why}", path.display());
+                return Err(Trouble::Unusable(error, why.into()));
             }
         };
         let State {

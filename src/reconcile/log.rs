@@ -22,14 +22,10 @@ impl<K> Reconciler<'_, K> {
     /// One line for `systemctl status`.
     pub(super) fn summary(&self) -> String {
         let subnets = self.desired.own().subnets;
-        let mut text = if self.desired.is_complete() {
-            format!("{subnets}, {} peers", self.desired.peer_count())
-        } else {
-            format!(
-                "{subnets}, {} peers, reading the leases",
-                self.desired.peer_count()
-            )
-        };
+        let mut text = format!("{subnets}, {} peers", self.desired.peer_count());
+        if !self.desired.is_complete() {
+            text.push_str(", reading the leases");
+        }
         if let Some(saved_state) = &self.saved_state {
             let age = state_file::age(saved_state.saved, SystemTime::now());
             text.push_str(&format!(
