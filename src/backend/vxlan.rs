@@ -13,6 +13,7 @@ use crate::kernel::{Entry, HostState, LinkRole, LinkSpec, Mac, Owned};
 use crate::subnet::go_json::{self, Object};
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Range, Subnets};
 use crate::util::family::{Family, PerFamily};
+use crate::util::fnv1a;
 
 /// The name under which leases carry this backend's data.
 pub(super) const TYPE: &str = "vxlan";
@@ -318,11 +319,9 @@ fn adoptable(link: &LinkSpec, facts: &HostState) -> Option<Mac> {
     found.mac.filter(|mac| fits && mac.is_unicast())
 }
 
-/// FNV-1a, folded: the same on every machine and in every release.
+/// A hash with the length of a MAC.
 fn hash(text: &str) -> [u8; 6] {
-    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, step);
-    let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = fnv1a(text.bytes()).to_be_bytes();
     [a ^ g, b ^ h, c, d, e, f]
 }
 

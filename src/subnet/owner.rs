@@ -4,6 +4,7 @@
 //! `<prefix>/owners/<subnet key>`: `{"MachineId":"…","Boot":"…","Host":"…"}`.
 
 use super::go_json::Object;
+use crate::util::fnv1a;
 
 /// A running system. Two records with different machines or boots were written by different systems: another machine, or
 /// the same one before it was started again.
@@ -23,8 +24,9 @@ impl MachineId {
         if id.is_empty() {
             return Self::default();
         }
+        let salted = "rflannel owner ".bytes().chain(id.bytes());
         Self {
-            id: format!("{:016x}", hash(id)),
+            id: format!("{:016x}", fnv1a(salted)),
             boot: boot.to_owned(),
             host: host.to_owned(),
         }
@@ -70,14 +72,6 @@ impl MachineId {
         };
         machine.known().cloned()
     }
-}
-
-/// FNV-1a: the same on every machine and in every release.
-fn hash(text: &str) -> u64 {
-    let salted = "rflannel owner ".bytes().chain(text.bytes());
-    salted.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]
