@@ -12,6 +12,8 @@ use crate::config::{
     Config, DockerOptsFile, Endpoint, EtcdConfig, FirewallConfig, IfaceConfig, OnLeaseLost,
     Pattern, Secret, StatusEndpoints, TxChecksum,
 };
+use crate::subnet_env;
+use crate::util::env_file;
 
 /// Longest pause between two probes of a peer, in seconds: a day.
 const LONGEST_PROBE_INTERVAL: u64 = 86_400;
@@ -226,9 +228,6 @@ fn probe(seconds: i64) -> Result<Option<Duration>, Invalid> {
     }
 }
 
-/// The subnet file that is meant where none is named.
-const SUBNET_FILE: &str = "/run/flannel/subnet.env";
-
 /// Two daemons of one host have different subnet files, and so different state files and sockets.
 fn named_like(
     path: PathBuf,
@@ -238,7 +237,7 @@ fn named_like(
 ) -> Option<PathBuf> {
     match path.to_str() {
         Some("") => {
-            let name = if subnet_file == Path::new(SUBNET_FILE) {
+            let name = if subnet_file == Path::new(subnet_env::DEFAULT_PATH) {
                 "subnet".to_owned()
             } else {
                 as_name(subnet_file)
@@ -270,8 +269,7 @@ fn as_name(path: &Path) -> String {
 }
 
 fn docker_opts(path: Option<PathBuf>, key: String) -> Result<Option<DockerOptsFile>, Invalid> {
-    let name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    if key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) || !key.chars().all(name) {
+    if !env_file::is_name(&key) {
         let why = format!(
             "{key:?} is not the name of a variable: use letters, digits, and _, and no digit first"
         );
