@@ -1,6 +1,7 @@
 //! `subnet.env`, the file that tells docker and CNI plugins about this host's subnet: render and read back, pure.
 
 use std::fmt::{self, Display};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 
@@ -21,6 +22,14 @@ fn names(family: Family) -> (&'static str, &'static str) {
     }
 }
 
+/// The first address of a subnet, which the file names for the bridge of the host that has it.
+pub fn gateway(subnet: IpNetwork) -> IpAddr {
+    let first = value(subnet.ip()).saturating_add(1);
+    Family::of(subnet.ip())
+        .address(first)
+        .unwrap_or(subnet.ip())
+}
+
 /// The content of the file. `Display` writes it byte for byte as Go flannel does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubnetEnv {
@@ -35,17 +44,9 @@ pub struct SubnetEnv {
 impl Display for SubnetEnv {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for Overlay { network, subnet } in &self.overlays {
-            let family = Family::of(subnet.ip());
-            // The bridge's address: the first one of the subnet.
-            let bridge = family
-                .address(value(subnet.ip()).saturating_add(1))
-                .unwrap_or(subnet.ip());
-            let (networks, subnets) = names(family);
-            writeln!(
-                f,
-                "{networks}={network}\n{subnets}={bridge}/{}",
-                subnet.prefix()
-            )?;
+            let (networks, subnets) = names(Family::of(subnet.ip()));
+            let (bridge, len) = (gateway(*subnet), subnet.prefix());
+            writeln!(f, "{networks}={network}\n{subnets}={bridge}/{len}")?;
         }
         writeln!(
             f,

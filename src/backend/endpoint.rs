@@ -59,13 +59,6 @@ pub(super) fn attrs(endpoints: &PerFamily<Endpoint>, backend_type: &'static str)
     attrs
 }
 
-/// The first address of a subnet, which `subnet.env` names for the bridge of the host that has it.
-pub(super) fn gateway(subnet: IpNetwork) -> IpAddr {
-    Family::of(subnet.ip())
-        .address(value(subnet.ip()) + 1)
-        .unwrap_or(subnet.ip())
-}
-
 /// Entries on devices of the backend's own, and on the underlay what looks like a route to a peer if `direct`.
 pub(super) fn owned(endpoints: &PerFamily<Endpoint>, direct: bool, blackhole: bool) -> Owned {
     let shapes: Vec<Shape> = endpoints.iter().map(Endpoint::shape).collect();

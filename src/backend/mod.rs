@@ -19,6 +19,7 @@ use direct_routes::ConnectedSubnets;
 use endpoint::Endpoint;
 
 use crate::subnet::{Lease, LeaseAttrs, NetworkConfig, Subnets};
+use crate::subnet_env;
 
 /// What a backend needs to know about this host.
 #[derive(Debug, Clone)]
@@ -110,7 +111,7 @@ pub trait Backend: Send + Sync {
 
     /// The address in a host's subnet at which the host itself answers.
     fn inside(&self, subnet: IpNetwork) -> IpAddr {
-        endpoint::gateway(subnet)
+        subnet_env::gateway(subnet)
     }
 
     /// Bytes that it adds to a packet of this family on the underlay.
