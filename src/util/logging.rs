@@ -331,7 +331,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::sync::{LazyLock, Mutex};
 
     use proptest::prelude::*;
 
@@ -352,6 +352,11 @@ mod tests {
     }
 
     fn logged(logging: Logging, head: Head, ansi: bool, say: impl FnOnce()) -> String {
+        // With a single subscriber, tracing asks the thread that meets a line first whether anyone wants it, for all threads;
+        // one of another test has none. With two it asks both.
+        static SECOND: LazyLock<tracing::Dispatch> =
+            LazyLock::new(|| tracing::Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
         let lines = Buffer::default();
         let writer = lines.clone();
         let subscriber = subscriber(logging, head, ansi, move || writer.clone());
