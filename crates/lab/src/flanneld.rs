@@ -3,7 +3,9 @@
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-use super::{LabError, Node, NotifySocket, Process, Signal, wait_until};
+use tokio::time::Instant;
+
+use super::{LabError, Node, NotifySocket, Process, Signal};
 
 /// How long READY is waited for before a look whether the process is still there.
 const ROUND: Duration = Duration::from_millis(50);
@@ -33,9 +35,11 @@ impl Flanneld {
     /// Waits for READY=1. If the program ends first, returns an error with the last lines of its log.
     pub fn wait_ready(&mut self, timeout: Duration) -> Result<(), LabError> {
         // In short rounds: it may end instead.
-        wait_until(timeout, || {
-            self.notify.wait_for("READY=1", ROUND) || !self.process.running()
-        });
+        let end = Instant::now() + timeout;
+        while !self.notify.wait_for("READY=1", ROUND)
+            && self.process.running()
+            && Instant::now() < end
+        {}
         if self.notify.ready() {
             return Ok(());
         }
