@@ -72,6 +72,7 @@ impl Iptables {
     ) -> Result<Option<String>, ExecError> {
         let saves = self.has_tables(nftables);
         if !saves && !desired.needs_iptables() {
+            self.obstacle = None;
             return Ok(None);
         }
         let (version, saved) = tokio::try_join!(self.version(), self.saved(saves))?;
