@@ -168,6 +168,26 @@ async fn a_token_that_died_with_the_server_is_replaced() {
     manager.network_config().await.unwrap();
 }
 
+/// A connection that was made without a login stands when authentication is switched on.
+#[tokio::test]
+async fn an_open_connection_logs_in_when_authentication_is_switched_on() {
+    let etcd = Etcd::start().await;
+    let config = configure(&etcd, NETWORK).await;
+    let first = manager(login(&etcd, "flannel", "right"));
+    first.network_config().await.unwrap();
+    let without_login = manager(etcd.config());
+    without_login.network_config().await.unwrap();
+
+    protect(&mut etcd.client().await).await;
+    first.network_config().await.unwrap();
+    acquire(&first, &config, &claim([10, 0, 0, 1]))
+        .await
+        .unwrap();
+    let error = without_login.network_config().await.unwrap_err();
+    assert!(error.is_refusal(), "{error}");
+    assert!(error.to_string().contains("user name is empty"), "{error}");
+}
+
 #[tokio::test]
 async fn a_login_is_not_needed_where_authentication_is_off() {
     let etcd = Etcd::start().await;

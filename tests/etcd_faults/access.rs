@@ -1,9 +1,9 @@
 //! Who may talk to etcd: logins, rights and certificates that change while the daemons run.
 
-use lab::{Lab, LabError};
+use lab::{Lab, LabError, wait_until};
 
 use crate::outage::{Outage, RECOVERED, outage};
-use crate::{PREFIX, Test, must, options, peers, start};
+use crate::{PREFIX, Test, options, peers, start};
 
 const ROOT: &str = "root:secret";
 
@@ -45,10 +45,18 @@ fn restart_members(lab: &mut Lab) -> Test {
 fn host_1_writes(lab: &Lab) -> Test {
     let key = crate::own_key(lab, 1);
     lab.etcd()?.delete(&key)?;
-    must("host 1 writes its lease again", RECOVERED, || {
-        lab.etcd()
-            .is_ok_and(|etcd| matches!(etcd.get(&key), Ok(Some(_))))
+    let mut seen = None;
+    let written = wait_until(RECOVERED, || {
+        let read = lab.etcd().and_then(|etcd| etcd.get(&key));
+        let is_there = matches!(read, Ok(Some(_)));
+        seen = Some(read);
+        is_there
     });
+    assert!(
+        written,
+        "host 1 does not write its lease again within {RECOVERED:?}; etcd has {seen:?}; it says {}",
+        crate::log(lab.host(1))
+    );
     Ok(())
 }
 

@@ -146,6 +146,10 @@ impl Endpoints {
         let _ = self
             .current
             .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+        self.disconnect(index).await;
+    }
+
+    async fn disconnect(&self, index: Index) {
         *self.member(index).client.lock().await = None;
     }
 
@@ -166,7 +170,7 @@ impl Endpoints {
         self.current.load(Ordering::Relaxed)
     }
 
-    /// A connection that was there before may be a dead one or have an old login: then a new one gets the same chance.
+    /// A connection that was there before may be a dead one: then a new one gets the same chance.
     async fn attempt<T, F>(
         &self,
         index: Index,
@@ -180,12 +184,9 @@ impl Endpoints {
         match self.run(index, what, limit, request).await {
             Ok((value, _)) => Ok(value),
             Err((fault, Age::Old))
-                if matches!(
-                    fault.kind,
-                    Kind::Unavailable | Kind::AuthExpired | Kind::Certificate
-                ) =>
+                if matches!(fault.kind, Kind::Unavailable | Kind::Certificate) =>
             {
-                *self.member(index).client.lock().await = None;
+                self.disconnect(index).await;
                 self.run(index, what, limit, request)
                     .await
                     .map(|(value, _)| value)
@@ -195,8 +196,28 @@ impl Endpoints {
         }
     }
 
-    /// One attempt, which counts.
+    /// One attempt, and another one where the connection that was there needs a new login.
     async fn run<T, F>(
+        &self,
+        index: Index,
+        what: Operation,
+        limit: Duration,
+        request: &impl Fn(Client) -> F,
+    ) -> Result<(T, Age), (Fault, Age)>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
+        match self.run_counted(index, what, limit, request).await {
+            Err((fault, Age::Old)) if fault.is_about_login() => {
+                self.disconnect(index).await;
+                self.run_counted(index, what, limit, request).await
+            }
+            done => done,
+        }
+    }
+
+    /// One attempt, which counts in the metrics.
+    async fn run_counted<T, F>(
         &self,
         index: Index,
         what: Operation,

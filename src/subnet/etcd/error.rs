@@ -16,6 +16,9 @@ pub(super) enum Kind {
     Timeout,
     /// The login is no longer valid: log in again.
     AuthExpired,
+    /// The connection has no login, and etcd wants one now: log in. Where that is done or there is nothing to log in
+    /// with, a refusal.
+    LoginMissing,
     /// TLS failed. Another member may have a better certificate.
     Certificate,
     /// The cluster refuses: the login, or any write. No member will do better.
@@ -91,7 +94,12 @@ impl Fault {
 
     /// Whether the cluster itself has answered: no member will do better.
     pub(super) fn is_final(&self) -> bool {
-        matches!(self.kind, Kind::Refused | Kind::Denied)
+        matches!(self.kind, Kind::LoginMissing | Kind::Refused | Kind::Denied)
+    }
+
+    /// Whether a connection with a new login may do better. Nothing was carried out then.
+    pub(super) fn is_about_login(&self) -> bool {
+        matches!(self.kind, Kind::AuthExpired | Kind::LoginMissing)
     }
 
     /// Whether a server may have taken the connection and then dropped it without a word: this has many texts.
@@ -128,7 +136,7 @@ impl Fault {
         let text = chain(status.message(), status);
         let full = text.contains(NO_SPACE).then_some(NO_SPACE_HINT);
         let refused = match kind {
-            Kind::Refused => Some(LOGIN_HINT),
+            Kind::LoginMissing | Kind::Refused => Some(LOGIN_HINT),
             Kind::Denied => Some(RIGHTS_HINT),
             Kind::Unavailable | Kind::Timeout | Kind::AuthExpired | Kind::Certificate => None,
         };
@@ -162,6 +170,8 @@ fn kind_of(status: i32, message: &str) -> Kind {
         code::INVALID_ARGUMENT if message.contains("revision of auth store is old") => {
             Kind::AuthExpired
         }
+        // Without a login the request is one of the user "".
+        code::INVALID_ARGUMENT if message.contains("user name is empty") => Kind::LoginMissing,
         code::INVALID_ARGUMENT
             if message.contains("user") || message.contains("authentication") =>
         {
@@ -237,7 +247,7 @@ mod tests {
                 "etcdserver: authentication failed, invalid user ID or password",
                 Kind::Refused,
             ),
-            (3, "etcdserver: user name is empty", Kind::Refused),
+            (3, "etcdserver: user name is empty", Kind::LoginMissing),
             (
                 3,
                 "etcdserver: revision of auth store is old",

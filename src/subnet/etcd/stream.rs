@@ -15,7 +15,7 @@ use super::Error;
 use super::client::Operation;
 use super::endpoints::{Endpoints, Index};
 use super::entry::{Entry, Reader};
-use super::error::{Fault, Kind};
+use super::error::Fault;
 use super::store::{Changes, WatchMessage};
 
 /// To open a stream.
@@ -135,7 +135,7 @@ impl Changes for Stream {
                 Err(_) => Fault::silent(PROBE),
             };
             // Not to be allowed to read, or with an old login, is an answer too.
-            if matches!(fault.kind, Kind::Refused | Kind::Denied | Kind::AuthExpired) {
+            if fault.is_final() || fault.is_about_login() {
                 Ok(())
             } else {
                 Err(fault.text)
