@@ -170,7 +170,7 @@ async fn a_token_that_died_with_the_server_is_replaced() {
 
 /// A connection that was made without a login stands when authentication is switched on.
 #[tokio::test]
-async fn an_open_connection_logs_in_when_authentication_is_switched_on() {
+async fn a_connection_without_login_logs_in_when_it_has_to() {
     let etcd = Etcd::start().await;
     let config = configure(&etcd, NETWORK).await;
     let first = manager(login(&etcd, "flannel", "right"));
