@@ -33,11 +33,11 @@ fn backend() -> Box<dyn Backend> {
         mtu: 1500,
         addresses: IpAddr::from([192, 0, 2, 1]).into(),
     };
-    let facts = HostState::default();
+    let host_state = HostState::default();
     let site = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts: &facts,
+        host_state: &host_state,
         published: None,
         machine: "me",
         blackhole: false,

@@ -81,7 +81,7 @@ impl Trouble {
 /// What etcd holds, and this host beside it.
 struct EtcdReading {
     node_config: NodeConfig,
-    facts: HostState,
+    host_state: HostState,
     snapshot: Snapshot,
     /// What is in the kernel.
     found: Option<Vec<Entry>>,
@@ -293,7 +293,7 @@ impl<K: Kernel> Host<'_, K> {
                 Err(trouble) if trouble.is_permanent() => return Err(Fatal(trouble.to_string())),
                 Err(trouble) => {
                     systemd.status(format!("waiting: {trouble}"));
-                    retry_log.say(&trouble.to_string());
+                    retry_log.log(&trouble.to_string());
                 }
             }
             sleep(backoff.delay(rand::random())).await;
@@ -324,15 +324,15 @@ impl<K: Kernel> Host<'_, K> {
         let network = network.map_err(Trouble::Unread)?;
         self.announce(GoLine::NetworkConfig(&network.backend_type));
         let node_config = self.setup(network);
-        let facts = self.kernel.facts(&node_config.query())?;
+        let host_state = self.kernel.host_state(&node_config.query())?;
         let (snapshot, found) =
-            tokio::join!(manager.snapshot(), self.prefetch(&node_config, &facts));
+            tokio::join!(manager.snapshot(), self.prefetch(&node_config, &host_state));
         let snapshot = snapshot.map_err(Trouble::Unread)?;
         (self.answers.leases, self.answers.is_settled) = (Some(owners(&snapshot)), false);
         Ok(EtcdReading {
             snapshot,
             node_config,
-            facts,
+            host_state,
             found,
         })
     }
@@ -342,7 +342,7 @@ impl<K: Kernel> Host<'_, K> {
         &mut self,
         EtcdReading {
             node_config,
-            facts,
+            host_state,
             snapshot,
             found,
         }: EtcdReading,
@@ -359,12 +359,12 @@ impl<K: Kernel> Host<'_, K> {
         let previous = files::prepare(self.config, hangs).await?;
         let subnets = previous.subnets(network);
         let leased = self.leased(&snapshot, &subnets).await;
-        let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
+        let by_others = |ip| snapshot.announcer(ip, |own| host_state.owner(own).is_some());
         let leased = Announced {
             own: leased,
             by_others: &by_others,
         };
-        let resolved = self.resolve(&node_config, &facts, leased, None)?;
+        let resolved = self.resolve(&node_config, &host_state, leased, None)?;
         let underlay = resolved
             .underlay
             .addresses
@@ -381,7 +381,7 @@ impl<K: Kernel> Host<'_, K> {
         let proven = manager.prove(network, &claim, &snapshot).await;
         self.answers.is_settled = proven.is_ok();
         let resolved = match proven?.first() {
-            Some(lease) => self.resolve(&node_config, &facts, leased, Some(&lease.attrs))?,
+            Some(lease) => self.resolve(&node_config, &host_state, leased, Some(&lease.attrs))?,
             None => resolved,
         };
         let is_as_it_was = self.ensure_device(&resolved)?;
@@ -416,12 +416,12 @@ impl<K: Kernel> Host<'_, K> {
     async fn prefetch(
         &mut self,
         node_config: &NodeConfig,
-        facts: &HostState,
+        host_state: &HostState,
     ) -> Option<Vec<Entry>> {
         let ResolvedHost {
             underlay, backend, ..
         } = node_config
-            .resolve(facts, Announced::by(Addresses::default()), |_| None)
+            .resolve(host_state, Announced::by(Addresses::default()), |_| None)
             .ok()?;
         self.kernel.use_underlay(underlay.index);
         self.kernel
@@ -432,11 +432,11 @@ impl<K: Kernel> Host<'_, K> {
     fn resolve(
         &mut self,
         node_config: &NodeConfig,
-        facts: &HostState,
+        host_state: &HostState,
         leased: Announced<'_>,
         published: Option<&LeaseAttrs>,
     ) -> Result<ResolvedHost, Trouble> {
-        let resolved = node_config.resolve(facts, leased, |_| published)?;
+        let resolved = node_config.resolve(host_state, leased, |_| published)?;
         let Underlay {
             name, addresses, ..
         } = &resolved.underlay;
@@ -447,7 +447,7 @@ impl<K: Kernel> Host<'_, K> {
             }
             public => self.announce(GoLine::ExternalAddress(&public.or(*addresses))),
         }
-        for remark in node_config.remarks(facts) {
+        for remark in node_config.remarks(host_state) {
             if self.is_new(&remark) {
                 info!("{remark}");
             }

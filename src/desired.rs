@@ -80,7 +80,7 @@ pub struct Change {
     /// What they must hold now, sorted.
     pub after: Vec<Entry>,
     /// What an operator would want to read.
-    pub news: Vec<PeerEvent>,
+    pub events: Vec<PeerEvent>,
     /// This host's own key was written or deleted, by any program.
     pub own_key: bool,
     /// A complete list has been seen with this batch: what is in the kernel and not desired may go.
@@ -224,7 +224,7 @@ impl DesiredState {
             }
         }
         self.resolve_overlaps(backend, &mut change, &mut touched);
-        change.news.extend(self.resolve_duplicates());
+        change.events.extend(self.resolve_duplicates());
         let touched = touched.unwrap_or_default();
         change.after = touched
             .keys()
@@ -284,7 +284,7 @@ impl DesiredState {
             return drop(self.refused.remove(&subnets));
         };
         if self.refused.insert(subnets, why.clone()).as_ref() != Some(&why) {
-            change.news.push(match first {
+            change.events.push(match first {
                 Some(family) => PeerEvent::Limited(subnets, family, why),
                 None => PeerEvent::Refused(subnets, why),
             });
@@ -361,7 +361,7 @@ impl DesiredState {
         }
         let at = PublicAddrs::of(&new.attrs).map(|host| host.ip());
         let old = slot.and_then(|slot| self.disclaim(slot, touched));
-        change.news.extend(match old.filter(|old| old.is_used) {
+        change.events.extend(match old.filter(|old| old.is_used) {
             None => is_used.then_some(PeerEvent::Joined(subnets, at)),
             Some(_) if !is_used => Some(PeerEvent::Left(subnets)),
             Some(old) if old.entries == new.entries => None,
@@ -369,7 +369,7 @@ impl DesiredState {
         });
         let conflicts = self.claim(new, touched).into_iter();
         let conflicts = conflicts.filter_map(|conflict| conflict_event(priority, conflict));
-        change.news.extend(conflicts);
+        change.events.extend(conflicts);
     }
 
     /// Its key is missing: it stays, and gives way to any lease that wants what it has.
@@ -387,7 +387,7 @@ impl DesiredState {
             .for_each(|range| self.overlaps.remove(range, subnets));
         self.refused.remove(&subnets);
         let old = self.withdraw(subnets, touched).filter(|old| old.is_used);
-        change.news.extend(old.map(|_| PeerEvent::Left(subnets)));
+        change.events.extend(old.map(|_| PeerEvent::Left(subnets)));
     }
 
     fn withdraw(&mut self, subnets: Subnets, touched: &mut Touched) -> Option<Known> {

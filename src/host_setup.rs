@@ -57,13 +57,13 @@ impl NodeConfig {
     /// other hosts announce are left to them if there are others. `published` yields what this host, known by its public addresses, publishes already: its MACs are kept.
     pub fn resolve<'a>(
         &self,
-        facts: &HostState,
+        host_state: &HostState,
         announced: Announced<'_>,
         published: impl FnOnce(PublicAddrs) -> Option<&'a LeaseAttrs>,
     ) -> Result<ResolvedHost, Error> {
         let Announced { own, by_others } = announced;
         let by_others = |ip| by_others(ip).filter(|_| own.get(Family::of(ip)) != Some(ip));
-        let choose = |announced| iface::choose(facts, &self.iface, self.families(), announced);
+        let choose = |announced| iface::choose(host_state, &self.iface, self.families(), announced);
         // A lease with all of them may be this machine's, from before its address was another one.
         let underlay = choose(Announced {
             own,
@@ -72,51 +72,53 @@ impl NodeConfig {
         .or_else(|_| choose(Announced::by(own)))?;
         let public = self.public().or(underlay.addresses);
         let published = PublicAddrs::new(public.v4, public.v6).and_then(published);
-        self.resolve_on(underlay, facts, published)
+        self.resolve_on(underlay, host_state, published)
     }
 
     /// Works out what to use in place of `in_use` on the host as it is now; `waited` if addresses that are gone have been
     /// waited for.
     pub fn follow(
         &self,
-        facts: &HostState,
+        host_state: &HostState,
         in_use: &InUse,
         announced: Announced<'_>,
         waited: bool,
     ) -> Result<Follow, Error> {
         let (config, families) = (&self.iface, self.families());
-        Ok(match in_use.follow(facts, config, families, announced) {
-            Follow::Wait(_) if waited => {
-                Follow::Use(in_use.substituted(facts, config, families, announced)?)
-            }
-            follow @ (Follow::Use(_) | Follow::Wait(_)) => follow,
-        })
+        Ok(
+            match in_use.follow(host_state, config, families, announced) {
+                Follow::Wait(_) if waited => {
+                    Follow::Use(in_use.substituted(host_state, config, families, announced)?)
+                }
+                follow @ (Follow::Use(_) | Follow::Wait(_)) => follow,
+            },
+        )
     }
 
     /// Works out what follows from carrying the overlay on `underlay`.
     pub fn resolve_on(
         &self,
         underlay: Underlay,
-        facts: &HostState,
+        host_state: &HostState,
         published: Option<&LeaseAttrs>,
     ) -> Result<ResolvedHost, Error> {
         let site = HostContext {
             underlay: &underlay,
             public: self.public().or(underlay.addresses),
-            facts,
+            host_state,
             published,
             machine: &self.machine,
             blackhole: self.blackhole,
         };
         let backend = backend::new(&self.network, &site)?;
         Ok(ResolvedHost {
-            in_use: InUse::new(underlay.clone(), facts),
+            in_use: InUse::new(underlay.clone(), host_state),
             underlay,
             backend,
         })
     }
 
-    /// The facts that the choice depends on.
+    /// The host state that the choice depends on.
     pub fn query(&self) -> Query {
         let Families { v4, v6 } = self.families();
         let by_default_route = !self.iface.names_an_interface();
@@ -151,16 +153,16 @@ impl NodeConfig {
     }
 
     /// The public address of a lease that no interface has and no flag names: such a lease is another host's.
-    pub fn foreign_address(&self, facts: &HostState, attrs: &LeaseAttrs) -> Option<IpAddr> {
+    pub fn foreign_address(&self, host_state: &HostState, attrs: &LeaseAttrs) -> Option<IpAddr> {
         let ip = PublicAddrs::of(attrs)?.ip();
         let is_named = self.public().get(Family::of(ip)) == Some(ip);
-        Some(ip).filter(|ip| !is_named && facts.owner(*ip).is_none())
+        Some(ip).filter(|ip| !is_named && host_state.owner(*ip).is_none())
     }
 
     /// What an operator may not expect of the flags.
-    pub fn remarks(&self, facts: &HostState) -> Vec<String> {
+    pub fn remarks(&self, host_state: &HostState) -> Vec<String> {
         let public = self.public();
-        let foreign = public.filter(|ip| facts.owner(ip).is_none());
+        let foreign = public.filter(|ip| host_state.owner(ip).is_none());
         let translated = Family::ALL
             .into_iter()
             .filter_map(|family| foreign.get(family));
@@ -249,11 +251,11 @@ mod tests {
             revision: 5,
             cluster_id: 1,
         };
-        let facts = host();
-        let by_others = |ip| snapshot.announcer(ip, |own| facts.owner(own).is_some());
+        let host_state = host();
+        let by_others = |ip| snapshot.announcer(ip, |own| host_state.owner(own).is_some());
         setup
             .resolve(
-                &facts,
+                &host_state,
                 Announced {
                     own,
                     by_others: &by_others,

@@ -332,8 +332,8 @@ impl<'a, K: Kernel> Reconciler<'a, K> {
         let failing = self.failing;
         let known = self.desired.is_complete();
         let change = self.desired.apply(events, &*self.resolved.backend);
-        self.log_events(&change.news);
-        if !change.news.is_empty() || change.listed {
+        self.log_events(&change.events);
+        if !change.events.is_empty() || change.listed {
             self.save_schedule.outdated();
             self.peers_changed = true;
         }

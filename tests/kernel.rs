@@ -21,7 +21,7 @@ fn spec(kernel: &mut Netlink) -> LinkSpec {
         name: "flannel.1".into(),
         vni: 1,
         parent: kernel
-            .facts(&Query::default())
+            .host_state(&Query::default())
             .unwrap()
             .link("eth0")
             .unwrap()

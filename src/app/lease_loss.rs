@@ -143,7 +143,7 @@ impl<M: SubnetManager> LeaseKeeper<'_, M> {
             match self.acquire(lost).await {
                 Ok(Some(lease)) => return Ok(lease),
                 Ok(None) => return Err(End::Reconfigured(lost)),
-                Err(error) => retry_log.say(&error.to_string()),
+                Err(error) => retry_log.log(&error.to_string()),
             }
             sleep(backoff.delay(rand::random())).await;
         }

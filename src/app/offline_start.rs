@@ -101,7 +101,7 @@ impl<K: Kernel> Host<'_, K> {
             }
             Err(why) => Err(why.to_string()),
         };
-        let (state, node_config, facts) = match usable {
+        let (state, node_config, host_state) = match usable {
             Ok(usable) => usable,
             Err(why) => {
                 let why = format!("{}: {why}", path.display());
@@ -115,7 +115,7 @@ impl<K: Kernel> Host<'_, K> {
             ..
         } = state;
         let leased = Announced::by(Addresses::announced_by(&lease.attrs));
-        let resolved = self.resolve(&node_config, &facts, leased, Some(&lease.attrs))?;
+        let resolved = self.resolve(&node_config, &host_state, leased, Some(&lease.attrs))?;
         self.ensure_device(&resolved)?;
         self.made.clear();
         let (subnets, age) = (lease.subnets, state_file::age(saved, SystemTime::now()));
@@ -165,11 +165,11 @@ impl<K: Kernel> Host<'_, K> {
             Err(why) => return Ok(Err(why)),
         };
         let node_config = self.setup(state.network.clone());
-        let facts = self.kernel.facts(&node_config.query())?;
+        let host_state = self.kernel.host_state(&node_config.query())?;
         Ok(
-            match node_config.foreign_address(&facts, &state.own.attrs) {
+            match node_config.foreign_address(&host_state, &state.own.attrs) {
                 Some(ip) => Err(state_file::Error::Address(ip)),
-                None => Ok((state, node_config, facts)),
+                None => Ok((state, node_config, host_state)),
             },
         )
     }

@@ -41,7 +41,7 @@ fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Bac
         .try_for_each(|endpoint| is_on_underlay(endpoint, host))?;
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
     Ok(Box::new(HostGw {
-        connected_subnets: ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges),
+        connected_subnets: ConnectedSubnets::of(host.underlay, &host.host_state.routes, &ranges),
         underlay: host.underlay.name.clone(),
         mtu: host.underlay.mtu,
         blackhole: host.blackhole,
@@ -54,7 +54,7 @@ fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), Bad
     let Endpoint { local, public, .. } = *endpoint;
     let underlay = host.underlay;
     let is_there = |addr: &AddrFact| addr.link == underlay.index && addr.ip == public;
-    if public == local || host.facts.addrs.iter().any(is_there) {
+    if public == local || host.host_state.addrs.iter().any(is_there) {
         Ok(())
     } else {
         Err(BadConfig(format!(
@@ -67,7 +67,7 @@ fn is_on_underlay(endpoint: &Endpoint, host: &HostContext<'_>) -> Result<(), Bad
 
 impl Backend for HostGw {
     /// VXLAN devices of flannel's with the address of the own subnet: a device of another network's daemon has another.
-    fn former_links(&self, facts: &HostState, own: &Subnets) -> Vec<FormerLink> {
+    fn former_links(&self, host_state: &HostState, own: &Subnets) -> Vec<FormerLink> {
         let has_own_address = |link: &LinkFact| {
             let is_own = |addr: &&AddrFact| {
                 addr.link == link.index
@@ -75,11 +75,15 @@ impl Backend for HostGw {
                         .of(Family::of(addr.ip))
                         .is_some_and(|net| net.ip() == addr.ip)
             };
-            facts.addrs.iter().filter(is_own).any(AddrFact::is_single)
+            host_state
+                .addrs
+                .iter()
+                .filter(is_own)
+                .any(AddrFact::is_single)
         };
         let is_former =
             |link: &&LinkFact| super::vxlan::is_named_by_go(link) && has_own_address(link);
-        let former = facts.links.iter().filter(is_former).cloned();
+        let former = host_state.links.iter().filter(is_former).cloned();
         former
             .map(|link| FormerLink {
                 link,

@@ -29,7 +29,7 @@ pub struct HostContext<'a> {
     /// The addresses that peers send to.
     pub public: Addresses,
     /// The links and addresses there are.
-    pub facts: &'a HostState,
+    pub host_state: &'a HostState,
     /// What this host publishes in the datastore at the moment, if it holds a lease.
     pub published: Option<&'a LeaseAttrs>,
     /// Text that is this machine's own and stays the same over reboots.

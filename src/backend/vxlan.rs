@@ -243,7 +243,7 @@ fn backend(config: &NetworkConfig, host: &HostContext<'_>) -> Result<Box<dyn Bac
     let ranges: Vec<Range> = config.ranges.iter().copied().collect();
     let connected_subnets = options
         .direct
-        .then(|| ConnectedSubnets::of(host.underlay, &host.facts.routes, &ranges));
+        .then(|| ConnectedSubnets::of(host.underlay, &host.host_state.routes, &ranges));
     Ok(Box::new(Vxlan {
         endpoints,
         parts,
@@ -290,7 +290,7 @@ impl Part {
             vni: options.vni,
             parent: host.underlay.index,
             local: endpoint.local,
-            port: options.port.unwrap_or(host.facts.vxlan_port),
+            port: options.port.unwrap_or(host.host_state.vxlan_port),
             learning: options.learning,
             gbp: options.gbp,
             mac: Mac([0; 6]),
@@ -309,12 +309,12 @@ fn stable_mac(link: &LinkSpec, public: IpAddr, host: &HostContext<'_>) -> Mac {
         .and_then(|attrs| Published::decode(attrs, Family::of(public)).ok());
     published
         .map(|data| data.mac)
-        .or_else(|| adoptable(link, host.facts))
+        .or_else(|| adoptable(link, host.host_state))
         .unwrap_or_else(|| Mac::local(hash(&format!("{} {public} {}", host.machine, link.vni))))
 }
 
-fn adoptable(link: &LinkSpec, facts: &HostState) -> Option<Mac> {
-    let found = facts.link(&link.name)?;
+fn adoptable(link: &LinkSpec, host_state: &HostState) -> Option<Mac> {
+    let found = host_state.link(&link.name)?;
     let fits = matches!(link.fit(found), crate::kernel::link::Fit::Adopt(_));
     found.mac.filter(|mac| fits && mac.is_unicast())
 }

@@ -68,8 +68,8 @@ impl DesiredState {
         all.into_iter()
             .for_each(|subnets| self.read_again(subnets, backend, &mut change, &mut None));
         self.resolve_overlaps(backend, &mut change, &mut None);
-        change.news.extend(self.resolve_duplicates());
-        change.news
+        change.events.extend(self.resolve_duplicates());
+        change.events
     }
 
     /// Reads a known lease again. A list that is being read has not seen it by that.
@@ -120,18 +120,18 @@ impl DesiredState {
         // What came and was refused in one batch was never there.
         let of = |is_meant: fn(&PeerEvent) -> bool| {
             change
-                .news
+                .events
                 .iter()
-                .filter(|news| is_meant(news))
+                .filter(|event| is_meant(event))
                 .filter_map(PeerEvent::subject)
                 .collect::<BTreeSet<_>>()
         };
-        let joined = of(|news| matches!(news, PeerEvent::Joined(..)));
-        let left = of(|news| matches!(news, PeerEvent::Left(_)));
+        let joined = of(|event| matches!(event, PeerEvent::Joined(..)));
+        let left = of(|event| matches!(event, PeerEvent::Left(_)));
         let is_both = |subnets: Subnets| joined.contains(&subnets) && left.contains(&subnets);
         change
-            .news
-            .retain(|news| !news.subject().is_some_and(is_both));
+            .events
+            .retain(|event| !event.subject().is_some_and(is_both));
     }
 
     /// Begins to keep what the leases claim: a host is inside the network now.

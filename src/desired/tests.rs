@@ -32,11 +32,11 @@ fn backend_at(ip: [u8; 4]) -> Box<dyn Backend> {
         mtu: 1500,
         addresses: IpAddr::from(ip).into(),
     };
-    let facts = HostState::default();
+    let host_state = HostState::default();
     let protected = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts: &facts,
+        host_state: &host_state,
         published: None,
         machine: "me",
         blackhole: false,
@@ -88,11 +88,11 @@ fn both() -> (Box<dyn Backend>, DesiredState) {
             v6: Some([0xfd10, 0, 0, 0, 0, 0, 0, 1].into()),
         },
     };
-    let facts = HostState::default();
+    let host_state = HostState::default();
     let protected = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts: &facts,
+        host_state: &host_state,
         published: None,
         machine: "me",
         blackhole: false,
@@ -229,7 +229,7 @@ fn unusable_leases_are_refused_and_logged_once() {
     let all = || listed(bad.iter().cloned().chain([good.clone()]));
     let change = desired.apply(all(), &*backend());
     let refused = change
-        .news
+        .events
         .iter()
         .filter(|news| matches!(news, PeerEvent::Refused(..)))
         .count();
@@ -237,7 +237,7 @@ fn unusable_leases_are_refused_and_logged_once() {
         (refused, desired.peer_count(), desired.refused_count()),
         (bad.len(), 1, bad.len())
     );
-    assert_eq!(desired.apply(all(), &*backend()).news, []);
+    assert_eq!(desired.apply(all(), &*backend()).events, []);
     desired.apply(listed([]), &*backend());
     assert_eq!(desired.refused_count(), 0);
 }
@@ -262,7 +262,7 @@ fn returned_host_is_reached_in_new_subnet_then_in_old_one() {
     );
     let mut desired = desired();
     let change = desired.apply(listed([new.clone(), old.clone()]), &*backend());
-    let contested = change.news.iter().find_map(|news| {
+    let contested = change.events.iter().find_map(|news| {
         let PeerEvent::Conflict { winner, loser, .. } = news else {
             return None;
         };
@@ -292,7 +292,7 @@ fn missing_lease_stays_yields_and_returns_silently() {
     let missing = || vec![LeaseEvent::Missing(one.subnets)];
     let change = desired.apply(missing(), &*backend());
     assert_eq!(
-        (plan(&change.after, &change.before), change.news),
+        (plan(&change.after, &change.before), change.events),
         (vec![], vec![])
     );
     let again = Lease {
@@ -301,7 +301,7 @@ fn missing_lease_stays_yields_and_returns_silently() {
     };
     let change = desired.apply(vec![LeaseEvent::Put(again.clone())], &*backend());
     assert_eq!(
-        (plan(&change.after, &change.before), change.news),
+        (plan(&change.after, &change.before), change.events),
         (vec![], vec![])
     );
 
@@ -310,7 +310,7 @@ fn missing_lease_stays_yields_and_returns_silently() {
     let at = Some([192, 0, 2, 3].into());
     let news = desired
         .apply(vec![LeaseEvent::Put(two.clone())], &*backend())
-        .news;
+        .events;
     assert_eq!(
         (news, desired.contests().len()),
         (vec![PeerEvent::Joined(two.subnets, at)], 0)
@@ -328,7 +328,7 @@ fn missing_lease_stays_yields_and_returns_silently() {
     assert!(!fdb(&desired));
     let change = desired.apply(vec![LeaseEvent::Delete(one.subnets)], &*backend());
     assert_eq!(
-        (desired.peer_count(), change.news),
+        (desired.peer_count(), change.events),
         (1, vec![PeerEvent::Left(one.subnets)])
     );
 }

@@ -130,7 +130,7 @@ impl Keeper {
             let hangs = format!("the file system of {} does not answer", file.path.display());
             let on_slow = || {
                 state.send_modify(|state| state.trouble = Some(hangs.clone()));
-                waiting.say(&hangs);
+                waiting.log(&hangs);
             };
             match content.take() {
                 Some(new) => {
@@ -161,7 +161,7 @@ impl Keeper {
                             next = Instant::now() + LOOK;
                         }
                         Err(error) => {
-                            waiting.say(&error.to_string());
+                            waiting.log(&error.to_string());
                             state.send_modify(|state| state.trouble = Some(error.to_string()));
                             content = Some(new);
                             next = Instant::now() + backoff.delay(rand::random());

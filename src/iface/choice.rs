@@ -64,12 +64,12 @@ pub enum Reason {
 /// that of the default route. Only an interface with an address of each of `families` will do. Packets leave from the public
 /// address where this host has it. What another host announces is not taken.
 pub fn choose(
-    facts: &HostState,
+    host_state: &HostState,
     config: &IfaceConfig,
     families: Families,
     announced: Announced<'_>,
 ) -> Result<Underlay, Error> {
-    let host = Host::new(facts, config, families, announced);
+    let host = Host::new(host_state, config, families, announced);
     if let Some(underlay) = host.leased() {
         return Ok(underlay);
     }
@@ -117,7 +117,7 @@ fn rank(addr: &AddrFact) -> impl Ord + Copy + use<> {
 
 /// This host, as far as the choice goes.
 pub(super) struct Host<'a> {
-    pub(super) facts: &'a HostState,
+    pub(super) host_state: &'a HostState,
     config: &'a IfaceConfig,
     families: Families,
     /// What was said about the addresses to publish.
@@ -127,13 +127,13 @@ pub(super) struct Host<'a> {
 
 impl<'a> Host<'a> {
     pub(super) fn new(
-        facts: &'a HostState,
+        host_state: &'a HostState,
         config: &'a IfaceConfig,
         families: Families,
         announced: Announced<'a>,
     ) -> Self {
         Self {
-            facts,
+            host_state,
             config,
             families,
             public: Addresses::published_by(config).of(families),
@@ -152,7 +152,7 @@ impl<'a> Host<'a> {
     /// Returns the address that a flag names, of this family, where this host has it.
     pub(super) fn explicit(&self, family: Family) -> Option<IpAddr> {
         let named = self.public.get(family);
-        named.filter(|ip| self.facts.owner(*ip).is_some())
+        named.filter(|ip| self.host_state.owner(*ip).is_some())
     }
 
     /// Returns the interface that has the addresses of the own lease, with them.
@@ -184,7 +184,7 @@ impl<'a> Host<'a> {
                 || self.config.can_reach == Some(ip)
         };
         let is_it = |addr: &AddrFact| addr.link == link.index && addr.ip == ip && !addr.unconfirmed;
-        let is_there = || self.facts.addrs.iter().any(is_it);
+        let is_there = || self.host_state.addrs.iter().any(is_it);
         let is_sole = || self.best(link, |_| true).get(Family::of(ip)).is_none();
         self.present(link).any(|addr| addr.ip == ip) || (is_there() && (is_named() || is_sole()))
     }
@@ -210,9 +210,9 @@ impl<'a> Host<'a> {
         let matched =
             |pattern: &Pattern| pattern.matches(&ip.to_string()) || pattern.matches(&link.name);
         let leads_here = |reach: Reachability| reach.link == link.index;
-        let reached = |wanted: IpAddr| match self.facts.owner(wanted) {
+        let reached = |wanted: IpAddr| match self.host_state.owner(wanted) {
             Some(_) => self.is_or_is_beside(link, ip, wanted),
-            None => self.facts.reach.is_some_and(leads_here),
+            None => self.host_state.reach.is_some_and(leads_here),
         };
         if config.names_an_interface() {
             let by_flag = config.names.iter().any(named) || config.patterns.iter().any(matched);
@@ -220,7 +220,7 @@ impl<'a> Host<'a> {
         }
         let mut families = Family::ALL.into_iter();
         let public = families.find_map(|family| self.explicit(family));
-        let owner = public.and_then(|public| self.facts.owner(public));
+        let owner = public.and_then(|public| self.host_state.owner(public));
         let owner = owner.filter(|owner| leads_out(owner));
         leads_out(link) && owner.is_none_or(|owner| owner.index == link.index)
     }
@@ -228,17 +228,17 @@ impl<'a> Host<'a> {
     /// Whether `ip` is `wanted`, or of the other family on the link that has it.
     fn is_or_is_beside(&self, link: &LinkFact, ip: IpAddr, wanted: IpAddr) -> bool {
         let is_link = |owner: &LinkFact| owner.index == link.index;
-        let is_beside = || self.facts.owner(wanted).is_some_and(is_link);
+        let is_beside = || self.host_state.owner(wanted).is_some_and(is_link);
         ip == wanted || (Family::of(ip) != Family::of(wanted) && is_beside())
     }
 
     fn named(&self, wanted: &str) -> Result<Underlay, Reason> {
         let no_such = || Reason::NoSuch(wanted.to_owned());
         if let Ok(ip) = wanted.parse::<IpAddr>() {
-            let link = self.facts.owner(ip).ok_or_else(no_such)?;
+            let link = self.host_state.owner(ip).ok_or_else(no_such)?;
             return self.complete(link, ip.into());
         }
-        let link = self.facts.link(wanted).ok_or_else(no_such)?;
+        let link = self.host_state.link(wanted).ok_or_else(no_such)?;
         self.complete(link, Addresses::default())
     }
 
@@ -263,10 +263,10 @@ impl<'a> Host<'a> {
     /// Where the kernel would send packets to `ip`, and from which address. An address of this host itself is reached
     /// through the loopback; meant is the interface that has it.
     fn reaching(&self, ip: IpAddr) -> Result<Underlay, Reason> {
-        if let Some(link) = self.facts.owner(ip) {
+        if let Some(link) = self.host_state.owner(ip) {
             return self.complete(link, ip.into());
         }
-        let Reachability { link, source, .. } = self.facts.reach.ok_or(Reason::NoRoute(ip))?;
+        let Reachability { link, source, .. } = self.host_state.reach.ok_or(Reason::NoRoute(ip))?;
         let link = self.candidates().find(|fact| fact.index == link);
         let link = link.ok_or(Reason::NoRoute(ip))?;
         self.complete(link, source.map(Addresses::from).unwrap_or_default())
@@ -274,7 +274,7 @@ impl<'a> Host<'a> {
 
     /// A public address that no interface has is one of a router's; the loopback has one that routers are told of.
     fn unnamed(&self) -> Result<Underlay, Reason> {
-        let owner = |family| self.facts.owner(self.public.get(family)?);
+        let owner = |family| self.host_state.owner(self.public.get(family)?);
         let owner = |family| owner(family).filter(|link| leads_out(link));
         let link = match Family::ALL.into_iter().find_map(owner) {
             Some(link) => link,
@@ -286,18 +286,23 @@ impl<'a> Host<'a> {
     /// With both families, both default routes have to lead to one interface.
     fn by_default_route(&self) -> Result<&'a LinkFact, Reason> {
         let first = |links: &[u32], family| {
-            let of = |index| self.facts.links.iter().find(|link| link.index == index);
+            let of = |index| {
+                self.host_state
+                    .links
+                    .iter()
+                    .find(|link| link.index == index)
+            };
             let link = links.iter().find_map(|index| of(*index));
             link.ok_or(Reason::NoDefault { family })
         };
-        let v4 = || first(&self.facts.default_links, Family::V4);
-        let v6 = || first(&self.facts.default_links_v6, Family::V6);
+        let v4 = || first(&self.host_state.default_links, Family::V4);
+        let v6 = || first(&self.host_state.default_links_v6, Family::V6);
         match self.families {
             Families { v6: false, .. } => v4(),
             Families { v4: false, .. } => v6(),
             Families { v4: true, v6: true } => {
                 let (v4, v6) = (v4()?, v6()?);
-                let shared = self.facts.default_links_v6.contains(&v4.index);
+                let shared = self.host_state.default_links_v6.contains(&v4.index);
                 let apart = || Reason::TwoDefaults {
                     v4: v4.name.clone(),
                     v6: v6.name.clone(),
@@ -311,7 +316,7 @@ impl<'a> Host<'a> {
     /// else its best ones.
     fn complete(&self, link: &LinkFact, fixed: Addresses) -> Result<Underlay, Reason> {
         let on_link = |ip: IpAddr| self.has(link, ip);
-        let public = self.public.filter(|ip| self.facts.owner(ip).is_some());
+        let public = self.public.filter(|ip| self.host_state.owner(ip).is_some());
         let leased = self.announced.own.filter(on_link);
         let found = public.or(fixed).or(leased);
         let found = found.or(self.best(link, |_| true)).of(self.families);
@@ -367,7 +372,7 @@ impl<'a> Host<'a> {
             let is_host = !(ip.is_loopback() || ip.is_multicast() || ip.is_unspecified());
             addr.link == index && is_host && !addr.deprecated && !addr.unconfirmed
         };
-        self.facts.addrs.iter().filter(is_usable)
+        self.host_state.addrs.iter().filter(is_usable)
     }
 
     /// The other host's lease that announces `ip`. Where a flag says what is published, that does not matter.
@@ -380,7 +385,7 @@ impl<'a> Host<'a> {
 
     /// Links that may be taken without being named.
     fn candidates(&self) -> impl Iterator<Item = &'a LinkFact> {
-        self.facts.links.iter().filter(|link| leads_out(link))
+        self.host_state.links.iter().filter(|link| leads_out(link))
     }
 
     fn explain(&self, reasons: Vec<Reason>) -> Error {

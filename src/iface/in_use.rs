@@ -49,8 +49,13 @@ impl fmt::Display for Gone {
 
 impl InUse {
     /// The interface and addresses that were chosen at start.
-    pub fn new(home: Underlay, facts: &HostState) -> Self {
-        let on_link = || facts.addrs.iter().filter(|addr| addr.link == home.index);
+    pub fn new(home: Underlay, host_state: &HostState) -> Self {
+        let on_link = || {
+            host_state
+                .addrs
+                .iter()
+                .filter(|addr| addr.link == home.index)
+        };
         let single = on_link().filter(|addr| addr.is_single());
         Self {
             known: on_link().map(|addr| addr.ip).collect(),
@@ -91,20 +96,20 @@ impl InUse {
     /// An address that a flag names is used as soon as this host has it.
     pub fn follow(
         &self,
-        facts: &HostState,
+        host_state: &HostState,
         config: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
     ) -> Follow {
-        let host = Host::new(facts, config, families, announced);
+        let host = Host::new(host_state, config, families, announced);
         if let Some(home) = self.at_home(&host).or_else(|| self.elsewhere(&host)) {
-            return Follow::Use(Self::new(home, facts));
+            return Follow::Use(Self::new(home, host_state));
         }
         let substitute = self.substitute.as_ref();
         if let Some(underlay) = substitute.and_then(|underlay| still(&host, underlay)) {
             return Follow::Use(self.with_substitute(underlay));
         }
-        let link = facts.link(&self.home.name);
+        let link = host_state.link(&self.home.name);
         let is_gone = |ip| !link.is_some_and(|link| host.is_on(link, ip));
         let addresses = self.home.addresses.filter(is_gone);
         let from = self.home.name.clone();
@@ -114,7 +119,7 @@ impl InUse {
     /// Chooses what serves until the addresses of before return: what a start would choose.
     pub fn substituted(
         &self,
-        facts: &HostState,
+        host_state: &HostState,
         config: &IfaceConfig,
         families: Families,
         announced: Announced<'_>,
@@ -123,7 +128,7 @@ impl InUse {
             own: self.home.addresses,
             ..announced
         };
-        choose(facts, config, families, announced).map(|found| self.with_substitute(found))
+        choose(host_state, config, families, announced).map(|found| self.with_substitute(found))
     }
 
     fn with_substitute(&self, underlay: Underlay) -> Self {
@@ -145,7 +150,7 @@ impl InUse {
 
     /// The interface of before with the addresses of before, or new ones in their place.
     fn at_home(&self, host: &Host<'_>) -> Option<Underlay> {
-        let link = host.facts.link(&self.home.name)?;
+        let link = host.host_state.link(&self.home.name)?;
         let mut found = Addresses::default();
         for family in host.families() {
             let before = self.home.addresses.get(family);
@@ -168,7 +173,7 @@ impl InUse {
             let is_lasting = !is_link_local(addr.ip) && !addr.link_local && !addr.temporary;
             is_new && is_lasting && (was_single || !addr.is_single())
         };
-        let fit = host.facts.addrs.iter().filter(is_fit);
+        let fit = host.host_state.addrs.iter().filter(is_fit);
         let fit: BTreeSet<IpAddr> = fit.map(|addr| addr.ip).collect();
         let best = host.best(link, |ip| fit.contains(&ip) && host.allows(link, ip));
         best.get(family)
@@ -189,7 +194,7 @@ impl InUse {
 
 /// The interface and addresses of `underlay`, if they are still there.
 fn still(host: &Host<'_>, underlay: &Underlay) -> Option<Underlay> {
-    let link = host.facts.link(&underlay.name)?;
+    let link = host.host_state.link(&underlay.name)?;
     let mut found = Addresses::default();
     for family in host.families() {
         let before = underlay.addresses.get(family);

@@ -59,7 +59,7 @@ fn dynamic(link: u32, ip: &str) -> AddrFact {
 
 /// eth0 has addresses of every kind, eth1 one of each family and both default routes, eth2 none, lo what a router would
 /// announce for this host.
-fn facts() -> HostState {
+fn host_state() -> HostState {
     let overlay = LinkFact {
         vxlan: Some(VxlanFact::default()),
         ..link(5, "flannel.1")
@@ -136,8 +136,8 @@ fn config(flags: &str) -> IfaceConfig {
     config
 }
 
-fn chosen(facts: &HostState, flags: &str, families: Families) -> Result<String, String> {
-    chosen_by(facts, flags, families, Addresses::default())
+fn chosen(host_state: &HostState, flags: &str, families: Families) -> Result<String, String> {
+    chosen_by(host_state, flags, families, Addresses::default())
 }
 
 fn addresses(v4: Option<&str>, v6: Option<&str>) -> Addresses {
@@ -149,12 +149,12 @@ fn addresses(v4: Option<&str>, v6: Option<&str>) -> Addresses {
 
 /// With what the own lease announces.
 fn chosen_by(
-    facts: &HostState,
+    host_state: &HostState,
     flags: &str,
     families: Families,
     own: Addresses,
 ) -> Result<String, String> {
-    let underlay = choose(facts, &config(flags), families, Announced::by(own));
+    let underlay = choose(host_state, &config(flags), families, Announced::by(own));
     underlay
         .map(|u| format!("{}: {}", u.name, u.addresses))
         .map_err(|error| error.to_string())
@@ -240,7 +240,7 @@ fn each_way_of_asking() {
     ];
     for (flags, families, want) in rows {
         assert_eq!(
-            chosen(&facts(), flags, families).as_deref(),
+            chosen(&host_state(), flags, families).as_deref(),
             Ok(want),
             "{flags} {families:?}"
         );
@@ -251,16 +251,16 @@ fn each_way_of_asking() {
 fn what_does_not_fit_is_named() {
     let no_reach = HostState {
         reach: None,
-        ..facts()
+        ..host_state()
     };
     let no_default = HostState {
         default_links: vec![],
         default_links_v6: vec![],
-        ..facts()
+        ..host_state()
     };
     let apart = HostState {
         default_links_v6: vec![2],
-        ..facts()
+        ..host_state()
     };
     let through_overlay = HostState {
         reach: Some(Reachability {
@@ -268,7 +268,7 @@ fn what_does_not_fit_is_named() {
             source: None,
             gateway: None,
         }),
-        ..facts()
+        ..host_state()
     };
     let rows: [(&HostState, &str, Families, &str); 11] = [
         (
@@ -338,12 +338,12 @@ fn what_does_not_fit_is_named() {
             "v6 default route interface eth0 must be the same with v4 default route interface eth1",
         ),
     ];
-    for (facts, flags, families, want) in rows {
-        let error = chosen(facts, flags, families).unwrap_err();
+    for (host_state, flags, families, want) in rows {
+        let error = chosen(host_state, flags, families).unwrap_err();
         assert!(error.contains(want), "{flags}: {error}");
     }
     assert_eq!(
-        chosen(&facts(), "-iface=nope", V4).unwrap_err(),
+        chosen(&host_state(), "-iface=nope", V4).unwrap_err(),
         "-iface=nope: no interface has this name or address; this host has eth0 (10.0.0.9, 169.254.0.1, 10.0.0.1), eth1 (10.1.0.1)"
     );
     assert!(
@@ -423,7 +423,7 @@ fn start_prefers_an_address_that_is_likely_to_stay() {
 
 #[test]
 fn start_prefers_what_the_own_lease_announces() {
-    let facts = facts();
+    let host_state = host_state();
     for (flags, families, own, want) in [
         (
             "-iface=eth0",
@@ -499,7 +499,7 @@ fn start_prefers_what_the_own_lease_announces() {
     ] {
         let own = addresses(own.0, own.1);
         assert_eq!(
-            chosen_by(&facts, flags, families, own).as_deref(),
+            chosen_by(&host_state, flags, families, own).as_deref(),
             Ok(want),
             "{flags} {own}"
         );
@@ -550,7 +550,7 @@ proptest! {
         flags in proptest::collection::vec(any_flag(), 0..4),
         (v4, v6) in any::<(bool, bool)>(),
     ) {
-        let facts = HostState {
+        let host_state = HostState {
             links: names.iter().map(|n| link(*n, &format!("eth{n}"))).collect(),
             addrs,
             vxlan_port: 8472,
@@ -559,9 +559,9 @@ proptest! {
             routes: vec![],
             reach: reach.map(|(link, addr)| Reachability { link, source: addr.map(|addr| addr.ip), gateway: None }),
         };
-        match choose(&facts, &config(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
+        match choose(&host_state, &config(&flags.join(" ")), Families { v4, v6 }, Announced::by(Addresses::default())) {
             Ok(chosen) => {
-                prop_assert!(facts.links.iter().any(|l| (l.index, &l.name) == (chosen.index, &chosen.name)));
+                prop_assert!(host_state.links.iter().any(|l| (l.index, &l.name) == (chosen.index, &chosen.name)));
                 prop_assert_eq!((chosen.addresses.v4.is_some(), chosen.addresses.v6.is_some()), (v4, v6));
             }
             Err(error) => prop_assert!(!error.reasons.is_empty() && !error.to_string().contains('\n')),

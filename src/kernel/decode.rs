@@ -1,4 +1,4 @@
-//! Netlink messages as entries and facts, read from the bytes that the kernel sends: pure, total.
+//! Netlink messages as entries and host state, read from the bytes that the kernel sends: pure, total.
 //!
 //! A dump has hundreds of thousands of messages. Of one about an address, a neighbor, or a route only the attributes that matter here
 //! are read, in place. Links are few, and have many attributes: they are read through the types of `netlink_packet_route`.

@@ -82,8 +82,12 @@ impl FakeNetlink {
 }
 
 impl Kernel for FakeNetlink {
-    fn facts(&mut self, _: &Query) -> Result<HostState, KernelError> {
-        self.with(|world| world.ask("read the interfaces").map(|()| world.facts()))
+    fn host_state(&mut self, _: &Query) -> Result<HostState, KernelError> {
+        self.with(|world| {
+            world
+                .ask("read the interfaces")
+                .map(|()| world.host_state())
+        })
     }
 
     fn use_underlay(&mut self, _: u32) {}

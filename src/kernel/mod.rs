@@ -151,7 +151,7 @@ pub trait Kernel: Send {
     ///
     /// # Errors
     /// When it cannot be read; trying again may help.
-    fn facts(&mut self, asked: &Query) -> Result<HostState, KernelError>;
+    fn host_state(&mut self, asked: &Query) -> Result<HostState, KernelError>;
 
     /// Makes the link of this index play the part [`LinkRole::Underlay`].
     fn use_underlay(&mut self, index: u32);

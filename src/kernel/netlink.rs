@@ -279,7 +279,7 @@ impl Netlink {
 }
 
 impl Kernel for Netlink {
-    fn facts(&mut self, query: &Query) -> Result<HostState, KernelError> {
+    fn host_state(&mut self, query: &Query) -> Result<HostState, KernelError> {
         let links = self.links()?;
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let addrs = self

@@ -90,15 +90,15 @@ impl<K: Kernel> Reconciler<'_, K> {
 
     /// Another address, MTU or index of the underlay changes the device, the lease's value and the files.
     fn follow_host(&mut self, wanted: &watch::Sender<LeaseAttrs>) -> Result<(), String> {
-        let facts = self
+        let host_state = self
             .kernel
-            .facts(&self.node_config.query())
+            .host_state(&self.node_config.query())
             .map_err(|e| e.to_string())?;
         let published = wanted.borrow().clone();
-        let in_use = self.in_use(&facts)?;
+        let in_use = self.in_use(&host_state)?;
         let resolved =
             self.node_config
-                .resolve_on(in_use.underlay().clone(), &facts, Some(&published));
+                .resolve_on(in_use.underlay().clone(), &host_state, Some(&published));
         let mut resolved = ResolvedHost {
             in_use,
             ..resolved.map_err(|e| e.to_string())?
@@ -144,8 +144,9 @@ impl<K: Kernel> Reconciler<'_, K> {
         }
         let ranges: Vec<Range> = self.node_config.network.ranges.iter().copied().collect();
         let (links, own) = (resolved.backend.links(), self.desired.own().subnets);
-        self.former = resolved.backend.former_links(&facts, &own);
-        self.leftovers = leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own);
+        self.former = resolved.backend.former_links(&host_state, &own);
+        self.leftovers =
+            leftovers::describe(&host_state, &ranges, &resolved.underlay, &links, &own);
         let moved =
             resolved.backend.connected_subnets() != self.resolved.backend.connected_subnets();
         self.resolved = resolved;
@@ -173,7 +174,7 @@ impl<K: Kernel> Reconciler<'_, K> {
     }
 
     /// The interface and addresses to use. Those that are gone are waited for.
-    fn in_use(&mut self, facts: &HostState) -> Result<InUse, String> {
+    fn in_use(&mut self, host_state: &HostState) -> Result<InUse, String> {
         let ResolvedHost {
             in_use, backend, ..
         } = &self.resolved;
@@ -189,7 +190,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         let waited = self.gone_since.is_some_and(|since| now >= since + RETURN);
         match self
             .node_config
-            .follow(facts, in_use, announced, waited)
+            .follow(host_state, in_use, announced, waited)
             .map_err(|error| error.to_string())?
         {
             Follow::Use(in_use) => {

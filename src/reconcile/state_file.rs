@@ -100,7 +100,7 @@ impl<K: Kernel> Reconciler<'_, K> {
         };
         let renewed = channels
             .telemetry
-            .facts()
+            .activity()
             .renewal
             .last
             .filter(|_| self.lease_status == LeaseStatus::Held);

@@ -53,7 +53,7 @@ async fn open(address: SocketAddr) -> TcpListener {
                 info!(%address, "serving /healthz, /readyz, and /metrics on {address}");
                 return listener;
             }
-            Err(error) => waiting.say(&format!(
+            Err(error) => waiting.log(&format!(
                 "cannot open the health port {address}: {error}; free the port, or choose another one (-healthz-ip, -healthz-port)"
             )),
         }

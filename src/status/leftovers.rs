@@ -9,7 +9,7 @@ use crate::util::family::Family;
 
 /// Describes each of them, with the remedy. `links` are the overlay's devices.
 pub fn describe(
-    facts: &HostState,
+    host_state: &HostState,
     ranges: &[Range],
     underlay: &Underlay,
     links: &[(LinkRole, LinkSpec)],
@@ -17,7 +17,10 @@ pub fn describe(
 ) -> Vec<String> {
     let is_device = |link: &LinkFact| links.iter().any(|(_, spec)| spec.name == link.name);
     let line = |addr: &AddrFact| {
-        let link = facts.links.iter().find(|link| link.index == addr.link)?;
+        let link = host_state
+            .links
+            .iter()
+            .find(|link| link.index == addr.link)?;
         let family = Family::of(addr.ip);
         let range = ranges.iter().find(|range| range.family() == family)?;
         let subnet = own.of(family)?;
@@ -44,11 +47,16 @@ pub fn describe(
             && !is_device(link)
             && has_our_mac(link)
     };
-    let left = facts.links.iter().filter(is_left).map(|link| {
+    let left = host_state.links.iter().filter(is_left).map(|link| {
         let name = &link.name;
         format!("device {name} is left over from another VNI of this host and unused; delete it (ip link del {name})")
     });
-    facts.addrs.iter().filter_map(line).chain(left).collect()
+    host_state
+        .addrs
+        .iter()
+        .filter_map(line)
+        .chain(left)
+        .collect()
 }
 
 fn remedy(name: &str, address: &str) -> String {
@@ -100,7 +108,7 @@ mod tests {
             vxlan: Some(VxlanFact::default()),
             ..LinkFact::default()
         };
-        let facts = HostState {
+        let host_state = HostState {
             links: vec![
                 vxlan("flannel.1", 1),
                 vxlan("flannel.7", 1),
@@ -116,7 +124,7 @@ mod tests {
             addresses: Addresses::default(),
         };
         let found = describe(
-            &facts,
+            &host_state,
             &[],
             &underlay,
             &[device("flannel.1")],
@@ -183,13 +191,13 @@ mod tests {
         let all = [("eth0", eth0), ("flannel.1", own)]
             .into_iter()
             .chain(addrs.iter().copied());
-        let facts = HostState {
+        let host_state = HostState {
             addrs: all.map(|(name, net)| addr(name, net)).collect(),
             links: links.clone(),
             ..HostState::default()
         };
         describe(
-            &facts,
+            &host_state,
             &[range(network, 24)],
             &underlay,
             &[device("flannel.1")],

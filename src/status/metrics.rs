@@ -14,7 +14,7 @@ use super::Timings;
 use super::process::Process;
 use super::report::{ByKind, Duplicate, Etcd, Overlay, Probes, Report, State};
 use super::reporter::Findings;
-use crate::subnet::telemetry::Facts;
+use crate::subnet::telemetry::EtcdActivity;
 use crate::util::histogram::Histogram;
 
 /// What all names begin with, except those of the process.
@@ -121,7 +121,7 @@ impl Collector for Scrape {
         let report = &findings.report;
         let mut page = MetricsEncoder(encoder);
         daemon(&mut page, report)?;
-        requests(&mut page, &findings.facts)?;
+        requests(&mut page, &findings.activity)?;
         if let Some(etcd) = &report.etcd {
             datastore(&mut page, etcd, *now)?;
         }
@@ -144,14 +144,14 @@ fn daemon(page: &mut MetricsEncoder<'_>, report: &Report) -> fmt::Result {
     page.gauge("stale", flag(report.overlay.as_ref().is_some_and(is_stale)))
 }
 
-fn requests(page: &mut MetricsEncoder<'_>, facts: &Facts) -> fmt::Result {
+fn requests(page: &mut MetricsEncoder<'_>, activity: &EtcdActivity) -> fmt::Result {
     let result = |answered: bool| if answered { "ok" } else { "error" };
-    let rows = facts
+    let rows = activity
         .requests
         .iter()
         .map(|((name, answered), n)| ([*name, result(*answered)], *n));
     page.counters("etcd_requests", ["request", "result"], rows)?;
-    page.histogram("etcd_request_seconds", &facts.latency)
+    page.histogram("etcd_request_seconds", &activity.latency)
 }
 
 fn datastore(page: &mut MetricsEncoder<'_>, etcd: &Etcd, now: f64) -> fmt::Result {

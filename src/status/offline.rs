@@ -48,7 +48,7 @@ pub struct Known {
 pub struct Comparison {
     /// Open, and it knows the devices.
     pub kernel: Netlink,
-    pub facts: HostState,
+    pub host_state: HostState,
     pub node_config: NodeConfig,
     pub resolved: ResolvedHost,
     /// What is amiss with each device, by name.
@@ -170,11 +170,11 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     let node_config = NodeConfig::new(known.network.clone(), config, machine);
     let text = |error: KernelError| error.to_string();
     let mut kernel = Netlink::open().map_err(text)?;
-    let facts = kernel.facts(&node_config.query()).map_err(text)?;
+    let host_state = kernel.host_state(&node_config.query()).map_err(text)?;
     let own = &known.own;
     let leased = Announced::by(Addresses::announced_by(&own.attrs));
     let resolved = node_config
-        .resolve(&facts, leased, |_| Some(&own.attrs))
+        .resolve(&host_state, leased, |_| Some(&own.attrs))
         .map_err(|error| error.to_string())?;
     kernel.use_underlay(resolved.underlay.index);
     let amiss = devices(&mut kernel, &resolved).map_err(text)?;
@@ -183,7 +183,7 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
     have.sort();
     Ok(Comparison {
         kernel,
-        facts,
+        host_state,
         node_config,
         resolved,
         amiss,
@@ -194,7 +194,7 @@ pub fn compare(config: &Config, machine: &str, known: &Known) -> Result<Comparis
 
 fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<String>), String> {
     let Comparison {
-        facts,
+        host_state,
         node_config,
         resolved,
         amiss,
@@ -216,7 +216,13 @@ fn look(config: &Config, machine: &str, known: &Known) -> Result<(Overlay, Vec<S
     let mut overlay = Overlay {
         lost: lost.clone(),
         public_ips: summary::texts(Addresses::announced_by(&own.attrs)),
-        leftovers: leftovers::describe(&facts, &ranges, &resolved.underlay, &links, &own.subnets),
+        leftovers: leftovers::describe(
+            &host_state,
+            &ranges,
+            &resolved.underlay,
+            &links,
+            &own.subnets,
+        ),
         ..summary::overlay(found, &desired, &node_config.network, &resolved, &missing)
     };
     for device in &mut overlay.devices {

@@ -12,7 +12,7 @@ use super::prober::Probing;
 use super::report::{Etcd, FORMAT, Report, State, Trouble};
 use super::{Answer, Names, StatusRequest, Timings, verdict};
 use crate::subnet::Telemetry;
-use crate::subnet::telemetry::{Facts, Link};
+use crate::subnet::telemetry::{EtcdActivity, Link};
 use crate::util::histogram::Histogram;
 use crate::util::lock;
 use crate::util::read_trimmed;
@@ -51,7 +51,7 @@ pub struct Reporter {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Findings {
     pub(super) report: Report,
-    pub(super) facts: Facts,
+    pub(super) activity: EtcdActivity,
     pub(super) timings: Timings,
     pub(super) round_trips: Histogram,
 }
@@ -131,7 +131,7 @@ impl Reporter {
 
     async fn collect(&self, patience: Duration) -> Findings {
         let reply = self.request(patience).await;
-        let (facts, now) = (self.telemetry.facts(), Instant::now());
+        let (activity, now) = (self.telemetry.activity(), Instant::now());
         let (probes, round_trips) = self.probing.report().unzip();
         let socket = lock(&self.socket);
         let report = Report {
@@ -141,14 +141,14 @@ impl Reporter {
             pid: Some(process::id()),
             uptime: Some((now - self.born).as_secs_f64()),
             status: self.systemd_state.borrow().status.clone(),
-            etcd: Some(etcd(&facts, now)),
+            etcd: Some(etcd(&activity, now)),
             socket: socket.clone(),
             probes,
             ..Report::default()
         };
         let mut findings = Findings {
             report,
-            facts,
+            activity,
             timings: Timings::default(),
             round_trips: round_trips.unwrap_or_default(),
         };
@@ -204,19 +204,19 @@ impl Reporter {
     }
 }
 
-fn etcd(facts: &Facts, now: Instant) -> Etcd {
+fn etcd(activity: &EtcdActivity, now: Instant) -> Etcd {
     let since = |at: Instant| (now - at).as_secs_f64();
     let trouble = |at: Instant, why: &str| Trouble {
         since: since(at),
         why: why.to_owned(),
     };
-    let watch = &facts.watch;
-    let renewal = &facts.renewal;
+    let watch = &activity.watch;
+    let renewal = &activity.renewal;
     let expires = renewal
         .last
         .and_then(|(at, ttl)| Some(ttl?.saturating_sub(now - at).as_secs_f64()));
     Etcd {
-        endpoint: facts.endpoint.clone(),
+        endpoint: activity.endpoint.clone(),
         watching: watch.link == Link::Open,
         lost: match &watch.link {
             Link::Lost { since, why } => Some(trouble(*since, why)),

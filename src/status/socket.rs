@@ -140,7 +140,7 @@ async fn open(path: &Path) -> SocketListener {
                 info!(path = %path.display(), "serving status at {} (rflannel status)", path.display());
                 return SocketListener { listener, path: path.to_owned(), inode };
             }
-            Err(error) => waiting.say(&format!(
+            Err(error) => waiting.log(&format!(
                 "cannot create the status socket {}: {error}; make its directory writable, or set -status-socket to another path or none",
                 path.display()
             )),

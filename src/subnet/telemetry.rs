@@ -13,10 +13,10 @@ use crate::util::lock;
 
 /// A notebook. Clones share it; no one holds it longer than a note takes.
 #[derive(Debug, Clone, Default)]
-pub struct Telemetry(Arc<Mutex<Facts>>);
+pub struct Telemetry(Arc<Mutex<EtcdActivity>>);
 
 #[derive(Debug, Clone, Default)]
-pub struct Facts {
+pub struct EtcdActivity {
     /// The endpoint that answered last.
     pub endpoint: String,
     /// Where etcd listens: the addresses of each endpoint, as far as they are known.
@@ -67,24 +67,24 @@ pub struct Renewal {
 }
 
 impl Telemetry {
-    pub fn facts(&self) -> Facts {
-        self.note(|facts| facts.clone())
+    pub fn activity(&self) -> EtcdActivity {
+        self.note(|activity| activity.clone())
     }
 
     /// The addresses of all endpoints, as far as they are known.
     pub fn members(&self) -> BTreeSet<IpAddr> {
-        self.note(|facts| facts.members.values().flatten().copied().collect())
+        self.note(|activity| activity.members.values().flatten().copied().collect())
     }
 
     /// An endpoint has these addresses now.
     pub(super) fn resolved(&self, endpoint: &str, addresses: impl IntoIterator<Item = IpAddr>) {
         let addresses = addresses.into_iter().collect();
-        self.note(|facts| facts.members.insert(endpoint.to_owned(), addresses));
+        self.note(|activity| activity.members.insert(endpoint.to_owned(), addresses));
     }
 
     /// Changes are taken from the watch: since when they have been waiting.
     pub fn taken(&self) -> Option<Instant> {
-        self.note(|facts| facts.watch.waiting.take())
+        self.note(|activity| activity.watch.waiting.take())
     }
 
     /// A request was answered, or not, by `endpoint`.
@@ -95,79 +95,79 @@ impl Telemetry {
         answered: bool,
         took: Duration,
     ) {
-        self.note(|facts| {
-            *facts.requests.entry((request, answered)).or_default() += 1;
+        self.note(|activity| {
+            *activity.requests.entry((request, answered)).or_default() += 1;
             if answered {
-                facts.latency.observe(took);
-                facts.endpoint.clear();
-                facts.endpoint.push_str(endpoint);
+                activity.latency.observe(took);
+                activity.endpoint.clear();
+                activity.endpoint.push_str(endpoint);
             }
         });
     }
 
     /// The watch stands, and goes to `endpoint`.
     pub(super) fn watch_opened(&self, endpoint: &str) {
-        self.note(|facts| {
-            facts.watch.link = Link::Open;
-            facts.watch.last_message = Some(Instant::now());
-            facts.endpoint.clear();
-            facts.endpoint.push_str(endpoint);
+        self.note(|activity| {
+            activity.watch.link = Link::Open;
+            activity.watch.last_message = Some(Instant::now());
+            activity.endpoint.clear();
+            activity.endpoint.push_str(endpoint);
         });
     }
 
     /// The watch has been heard of, with a change if there is a revision.
     pub(super) fn watch_received(&self, revision: Option<Revision>) {
-        self.note(|facts| {
-            facts.watch.last_message = Some(Instant::now());
-            facts.watch.revision = revision.unwrap_or(facts.watch.revision);
+        self.note(|activity| {
+            activity.watch.last_message = Some(Instant::now());
+            activity.watch.revision = revision.unwrap_or(activity.watch.revision);
         });
     }
 
     /// The watch broke, or another attempt to open it failed.
     pub(super) fn watch_lost(&self, why: &str) {
-        self.note(|facts| {
-            let since = match facts.watch.link {
+        self.note(|activity| {
+            let since = match activity.watch.link {
                 Link::Lost { since, .. } => since,
                 Link::Opening | Link::Open => {
-                    facts.watch.breaks += 1;
+                    activity.watch.breaks += 1;
                     Instant::now()
                 }
             };
             let why = why.to_owned();
-            facts.watch.link = Link::Lost { since, why };
+            activity.watch.link = Link::Lost { since, why };
         });
     }
 
     /// All leases have been listed, as of this revision.
     pub(super) fn listed(&self, revision: Revision) {
-        self.note(|facts| {
-            facts.watch.lists += 1;
-            facts.watch.revision = revision;
+        self.note(|activity| {
+            activity.watch.lists += 1;
+            activity.watch.revision = revision;
         });
     }
 
     /// Changes are there to be taken.
     pub(super) fn changes_wait(&self) {
-        self.note(|facts| {
-            facts.watch.waiting.get_or_insert_with(Instant::now);
+        self.note(|activity| {
+            activity.watch.waiting.get_or_insert_with(Instant::now);
         });
     }
 
     /// The own key lives for so long from now on; without a duration for good.
     pub(super) fn renewed(&self, ttl: Option<Duration>) {
-        self.note(|facts| facts.renewal.last = Some((Instant::now(), ttl)));
+        self.note(|activity| activity.renewal.last = Some((Instant::now(), ttl)));
     }
 
     /// The own key is looked after; or not, for this reason.
     pub(super) fn kept(&self, trouble: Option<&str>) {
-        self.note(|facts| {
-            let before = facts.renewal.trouble.take();
+        self.note(|activity| {
+            let before = activity.renewal.trouble.take();
             let since = before.map_or_else(Instant::now, |(since, _)| since);
-            facts.renewal.trouble = trouble.map(|why| (since, why.to_owned()));
+            activity.renewal.trouble = trouble.map(|why| (since, why.to_owned()));
         });
     }
 
-    fn note<T>(&self, note: impl FnOnce(&mut Facts) -> T) -> T {
+    fn note<T>(&self, note: impl FnOnce(&mut EtcdActivity) -> T) -> T {
         note(&mut lock(&self.0))
     }
 }
@@ -196,24 +196,24 @@ mod tests {
             telemetry.kept(Some(why));
             tokio::time::advance(Duration::from_secs(5)).await;
         }
-        let facts = telemetry.facts();
+        let activity = telemetry.activity();
         assert_eq!(
-            facts.watch.link,
+            activity.watch.link,
             Link::Lost {
                 since,
                 why: "two".into()
             }
         );
-        assert_eq!(facts.renewal.trouble, Some((since, "two".into())));
-        assert_eq!(facts.watch.breaks, 1);
+        assert_eq!(activity.renewal.trouble, Some((since, "two".into())));
+        assert_eq!(activity.watch.breaks, 1);
         telemetry.watch_opened("b");
         telemetry.kept(None);
-        let facts = telemetry.facts();
+        let activity = telemetry.activity();
         assert_eq!(
-            (facts.watch.link, facts.renewal.trouble),
+            (activity.watch.link, activity.renewal.trouble),
             (Link::Open, None)
         );
-        assert_eq!(facts.endpoint, "b");
+        assert_eq!(activity.endpoint, "b");
     }
 
     #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ pub struct RetryLog {
 
 impl RetryLog {
     /// Logs that `reason` holds up the work, which is retried.
-    pub fn say(&mut self, reason: &str) {
+    pub fn log(&mut self, reason: &str) {
         let now = Instant::now();
         let fresh = |(logged, at): &(String, Instant)| {
             logged == reason && now.duration_since(*at) < REMINDER

@@ -78,14 +78,14 @@ fn outcome(json: &str) -> Result<String, String> {
             v6: "fd64::1".parse().ok(),
         },
     };
-    let facts = HostState {
+    let host_state = HostState {
         vxlan_port: 8472,
         ..HostState::default()
     };
     let site = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts: &facts,
+        host_state: &host_state,
         published: None,
         machine: "m",
         blackhole: false,

@@ -255,10 +255,10 @@ async fn leases_are_listed_once_a_start() {
         );
         let holder = manager.clone();
         let held = tokio::spawn(async move { holder.hold(lease, hints, &findings).await });
-        let facts = || manager.telemetry().facts();
-        until("the lease is renewed", async || facts().renewal.last).await;
+        let activity = || manager.telemetry().activity();
+        until("the lease is renewed", async || activity().renewal.last).await;
         sleep(Duration::from_millis(300)).await;
-        assert_eq!(facts().requests.get(&("list", true)), Some(&lists));
+        assert_eq!(activity().requests.get(&("list", true)), Some(&lists));
         held.abort();
     }
 }

@@ -213,7 +213,7 @@ async fn watch_through_grpc_proxy_is_not_lost() {
     put(&etcd, B).await;
     view.becomes(&[A, B]).await;
     assert_eq!(
-        (view.lists, view.manager.telemetry().facts().watch.breaks),
+        (view.lists, view.manager.telemetry().activity().watch.breaks),
         (1, 0)
     );
     delete(&etcd, B).await;

@@ -22,7 +22,7 @@ const BEGINNINGS: &[&str] = &[
     "error!(",
     "#[error(",
     "Outage::new(",
-    ".say(&format!(",
+    ".log(&format!(",
 ];
 /// What stands before the fields of a line.
 const MACROS: &[&str] = &["trace!(", "debug!(", "info!(", "warn!(", "error!("];

@@ -30,7 +30,7 @@ fn route(net: &str, link: u32, is_direct: bool) -> Route {
     }
 }
 
-fn facts() -> HostState {
+fn host_state() -> HostState {
     let routes = vec![
         route("0.0.0.0/0", 2, false),
         route("192.0.2.0/24", 2, true),
@@ -43,14 +43,18 @@ fn facts() -> HostState {
     }
 }
 
-fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Backend>, BadConfig> {
+fn make(
+    json: &str,
+    public: Addresses,
+    host_state: &HostState,
+) -> Result<Box<dyn Backend>, BadConfig> {
     let config = NetworkConfig::parse(json.as_bytes()).unwrap();
     let underlay = underlay();
     let public = public.or(underlay.addresses);
     let host = HostContext {
         underlay: &underlay,
         public,
-        facts,
+        host_state,
         published: None,
         machine: "m",
         blackhole: false,
@@ -59,7 +63,7 @@ fn make(json: &str, public: Addresses, facts: &HostState) -> Result<Box<dyn Back
 }
 
 fn made(json: &str) -> Box<dyn Backend> {
-    make(json, Addresses::default(), &facts()).unwrap()
+    make(json, Addresses::default(), &host_state()).unwrap()
 }
 
 fn lease(value: &str) -> Lease {
@@ -199,7 +203,7 @@ fn public_address_must_be_one_of_the_underlay() {
         v4: Some([192, 0, 2, 9].into()),
         v6: None,
     };
-    let why = make(V4, public, &facts()).err().unwrap().to_string();
+    let why = make(V4, public, &host_state()).err().unwrap().to_string();
     assert!(
         why.contains("192.0.2.9 is not an address of eth0: host-gw does not work behind"),
         "{why}"
@@ -214,16 +218,16 @@ fn public_address_must_be_one_of_the_underlay() {
         permanent: true,
         temporary: false,
     };
-    let facts = HostState {
+    let host_state = HostState {
         addrs: vec![second],
-        ..facts()
+        ..host_state()
     };
     assert!(
-        make(V4, public, &facts).is_ok(),
+        make(V4, public, &host_state).is_ok(),
         "another address of the interface"
     );
     assert!(
-        make(&V4.replace("host-gw", "alloc"), public, &self::facts()).is_ok(),
+        make(&V4.replace("host-gw", "alloc"), public, &self::host_state()).is_ok(),
         "alloc sends nothing"
     );
 }
@@ -254,7 +258,7 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         vxlan: None,
         ..link(7, "flannel.6", 6)
     };
-    let facts = HostState {
+    let host_state = HostState {
         links: vec![
             link(3, "flannel.1", 1),
             link(4, "flannel-v6.1", 1),
@@ -271,7 +275,7 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
             addr(7, "10.5.1.0", 32),
             addr(8, "10.5.1.0", 32),
         ],
-        ..facts()
+        ..host_state()
     };
     let own: Subnets = ["10.5.1.0/24", "fd05:0:0:1::/64"]
         .iter()
@@ -279,7 +283,7 @@ fn device_of_an_earlier_vxlan_life_is_known_by_name_and_address() {
         .collect();
     let names = |backend: &dyn Backend| -> Vec<String> {
         backend
-            .former_links(&facts, &own)
+            .former_links(&host_state, &own)
             .into_iter()
             .map(|former| former.link.name)
             .collect()
@@ -333,7 +337,7 @@ fn other_types_are_refused_with_what_to_use_instead() {
         ),
     ] {
         let json = V4.replace("host-gw", name);
-        let why = make(&json, Addresses::default(), &facts())
+        let why = make(&json, Addresses::default(), &host_state())
             .err()
             .unwrap()
             .to_string();

@@ -20,14 +20,14 @@ fn underlay() -> Underlay {
 
 fn make(
     config: &NetworkConfig,
-    facts: &HostState,
+    host_state: &HostState,
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let underlay = underlay();
     let host = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts,
+        host_state,
         published,
         machine: "machine",
         blackhole: false,
@@ -64,11 +64,11 @@ fn lease(subnet: &str, value: &str) -> Lease {
 
 #[test]
 fn the_lease_value_is_that_of_go() {
-    let facts = existing(
+    let host_state = existing(
         link(&*made(r#"{"Type":"vxlan"}"#)),
         [0x86, 0x4b, 0x9c, 0x65, 0xf2, 0x12],
     );
-    let backend = make(&config(r#"{"Type":"vxlan"}"#), &facts, None).unwrap();
+    let backend = make(&config(r#"{"Type":"vxlan"}"#), &host_state, None).unwrap();
     assert_eq!(
         backend.attrs().encode(),
         r#"{"PublicIP":"10.0.0.1","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"86:4b:9c:65:f2:12"}}"#
@@ -165,7 +165,7 @@ fn directly_connected_peer_is_one_route_with_direct_routing() {
         link: Some(2),
         is_direct: true,
     };
-    let facts = HostState {
+    let host_state = HostState {
         routes: vec![route],
         ..bare()
     };
@@ -175,8 +175,8 @@ fn directly_connected_peer_is_one_route_with_direct_routing() {
         );
         lease("10.5.77.0/24", &value)
     };
-    let entries = |options: &str, facts: &HostState, ip: &str| {
-        make(&config(options), facts, None)
+    let entries = |options: &str, host_state: &HostState, ip: &str| {
+        make(&config(options), host_state, None)
             .unwrap()
             .peer(&peer(ip), Family::V4)
             .unwrap()
@@ -190,15 +190,19 @@ fn directly_connected_peer_is_one_route_with_direct_routing() {
         protocol: 3,
     };
     let on = r#"{"Type":"vxlan","DirectRouting":true}"#;
-    assert_eq!(entries(on, &facts, "10.0.0.2"), [direct]);
-    assert_eq!(entries(on, &facts, "10.1.0.2").len(), 3, "behind a router");
+    assert_eq!(entries(on, &host_state, "10.0.0.2"), [direct]);
+    assert_eq!(
+        entries(on, &host_state, "10.1.0.2").len(),
+        3,
+        "behind a router"
+    );
     assert_eq!(
         entries(on, &bare(), "10.0.0.2").len(),
         3,
         "no route says so"
     );
     assert_eq!(
-        entries(r#"{"Type":"vxlan"}"#, &facts, "10.0.0.2").len(),
+        entries(r#"{"Type":"vxlan"}"#, &host_state, "10.0.0.2").len(),
         3,
         "not asked for"
     );
@@ -283,7 +287,7 @@ fn unusable_peers_are_refused_with_the_reason() {
 fn both(
     backend: &str,
     mtu: u32,
-    facts: &HostState,
+    host_state: &HostState,
     published: Option<&LeaseAttrs>,
 ) -> Result<Box<dyn Backend>, BadConfig> {
     let json = format!(
@@ -301,7 +305,7 @@ fn both(
     let host = HostContext {
         underlay: &underlay,
         public: underlay.addresses,
-        facts,
+        host_state,
         published,
         machine: "machine",
         blackhole: false,
@@ -382,8 +386,12 @@ fn both_macs_are_published_and_kept() {
         .links()
         .remove(1)
         .1;
-    let facts = existing(six, [2, 0, 0, 0, 0, 7]);
-    let adopted = both(vxlan, 1500, &facts, None).unwrap().links().remove(1).1;
+    let host_state = existing(six, [2, 0, 0, 0, 0, 7]);
+    let adopted = both(vxlan, 1500, &host_state, None)
+        .unwrap()
+        .links()
+        .remove(1)
+        .1;
     assert_eq!(adopted.mac, Mac([2, 0, 0, 0, 0, 7]));
 }
 
@@ -437,9 +445,9 @@ fn mac_is_published_one_then_devices_then_machines() {
     let derived = link(&*made(r#"{"Type":"vxlan"}"#)).mac;
     assert_eq!(derived, link(&*made(r#"{"Type":"vxlan"}"#)).mac);
     assert!(derived.is_unicast());
-    let facts = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [2, 0, 0, 0, 0, 5]);
+    let host_state = existing(link(&*made(r#"{"Type":"vxlan"}"#)), [2, 0, 0, 0, 0, 5]);
     assert_eq!(
-        link(&*make(&config, &facts, None).unwrap()).mac,
+        link(&*make(&config, &host_state, None).unwrap()).mac,
         Mac([2, 0, 0, 0, 0, 5])
     );
     let published = lease(
@@ -448,7 +456,7 @@ fn mac_is_published_one_then_devices_then_machines() {
     )
     .attrs;
     assert_eq!(
-        link(&*make(&config, &facts, Some(&published)).unwrap()).mac,
+        link(&*make(&config, &host_state, Some(&published)).unwrap()).mac,
         Mac([2, 0, 0, 0, 0, 6])
     );
 }

@@ -16,7 +16,7 @@ fn put(lease: Lease) -> (usize, usize, String) {
             .count()
     };
     let news = change
-        .news
+        .events
         .iter()
         .rfind(|news| !matches!(news, PeerEvent::Duplicate(..)))
         .map(ToString::to_string)
@@ -138,7 +138,7 @@ fn where_ipv6_is_off_the_ipv4_half_is_used() {
     let half = dual("10.5.2.0-24&fd05:0:0:2::-64", "192.0.2.2", "fd10::2", 2);
     let six = dual("0.0.0.0-0&fd05:0:0:3::-64", "192.0.2.3", "fd10::3", 3);
     let change = desired.apply(listed([half, six]), &*backend());
-    let news: Vec<String> = change.news.iter().map(ToString::to_string).collect();
+    let news: Vec<String> = change.events.iter().map(ToString::to_string).collect();
     let counts = (
         desired.entries().len(),
         desired.peer_count(),

@@ -60,12 +60,12 @@ fn hosts_with_one_public_address_are_named_once() {
             .count()
     };
     assert_eq!(
-        lines(&desired.apply(listed([one.clone()]), &*backend()).news),
+        lines(&desired.apply(listed([one.clone()]), &*backend()).events),
         0
     );
     let news = desired
         .apply(vec![LeaseEvent::Put(two.clone())], &*backend())
-        .news;
+        .events;
     let line = "several hosts announce the public address 192.0.2.2: leases 10.5.2.0/24, 10.5.3.0/24; give";
     assert!(
         news.iter().any(|news| news.to_string().starts_with(line)),
@@ -75,7 +75,7 @@ fn hosts_with_one_public_address_are_named_once() {
         lines(
             &desired
                 .apply(listed([one.clone(), two.clone()]), &*backend())
-                .news
+                .events
         ),
         0,
         "once"
@@ -101,7 +101,7 @@ fn hosts_with_one_public_address_are_named_once() {
 fn host_with_this_hosts_address_is_a_duplicate() {
     let mut desired = desired();
     let other = lease("10.5.2.0/24", "192.0.2.1", 2, 5);
-    let news = desired.apply(listed([own(), other]), &*backend()).news;
+    let news = desired.apply(listed([own(), other]), &*backend()).events;
     assert!(
         news.iter()
             .any(|news| matches!(news, PeerEvent::Refused(..))),
@@ -168,10 +168,10 @@ fn only_subnets_that_cover_the_underlay_are_refused() {
         );
     }
     assert_eq!(
-        change.news.len(),
+        change.events.len(),
         rows.len(),
         "one line each: {:?}",
-        change.news
+        change.events
     );
     // What was in the way goes.
     let gone = vec![LeaseEvent::Delete(rows[5].0.subnets)];

@@ -59,11 +59,11 @@ fn followed(
     }
 }
 
-fn start(facts: &HostState, flags: &str, families: Families) -> InUse {
+fn start(host_state: &HostState, flags: &str, families: Families) -> InUse {
     let announced = Announced::by(Addresses::default());
     InUse::new(
-        choose(facts, &config(flags), families, announced).unwrap(),
-        facts,
+        choose(host_state, &config(flags), families, announced).unwrap(),
+        host_state,
     )
 }
 

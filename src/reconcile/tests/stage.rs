@@ -293,10 +293,10 @@ pub(super) fn start<'a>(
             .collect::<Vec<_>>()
     });
     kernel.with(World::restart);
-    let facts = kernel.clone().facts(&Query::default()).unwrap();
+    let host_state = kernel.clone().host_state(&Query::default()).unwrap();
     let resolved = || {
         node_config
-            .resolve(&facts, Announced::by(Addresses::default()), |_| None)
+            .resolve(&host_state, Announced::by(Addresses::default()), |_| None)
             .unwrap()
     };
     let (resolved, theirs) = (resolved(), resolved());

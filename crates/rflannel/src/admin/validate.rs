@@ -23,11 +23,11 @@ pub fn backend(config: &NetworkConfig) -> Result<Box<dyn Backend>, BadConfig> {
         mtu: 65_535,
         addresses: NOWHERE,
     };
-    let facts = HostState::default();
+    let host_state = HostState::default();
     let site = HostContext {
         underlay: &underlay,
         public: NOWHERE,
-        facts: &facts,
+        host_state: &host_state,
         published: None,
         machine: "",
         blackhole: false,

@@ -77,7 +77,7 @@ pub(super) fn host(
             .map(str::to_owned)
             .collect(),
         forward_blocks: firewall_rules::forward_blocks(texts, &wanted(ends)),
-        mtu: mtu(subnet_file, ends, sources.facts),
+        mtu: mtu(subnet_file, ends, sources.host_state),
         detour: detour(kernel, sources, ends),
     }
 }
@@ -101,13 +101,13 @@ fn not_forwarding(end: &LocalEnd) -> Option<&'static str> {
         .then_some(sysctl)
 }
 
-fn mtu(subnet_file: &Path, ends: &[LocalEnd], facts: &HostState) -> Option<(u32, u32)> {
+fn mtu(subnet_file: &Path, ends: &[LocalEnd], host_state: &HostState) -> Option<(u32, u32)> {
     let text = fs::read_to_string(subnet_file).ok()?;
     let (variables, _) = env_file::parse(&text);
     let told: u32 = variables.get("FLANNEL_MTU")?.parse().ok()?;
     let devices = ends
         .iter()
-        .filter_map(|end| facts.link(&end.name))
+        .filter_map(|end| host_state.link(&end.name))
         .map(|link| link.mtu);
     devices
         .min()
@@ -121,7 +121,7 @@ fn detour(
     sources: &Sources<'_>,
     ends: &[LocalEnd],
 ) -> Option<(String, String)> {
-    let underlay = sources.facts.link(sources.underlay)?.index;
+    let underlay = sources.host_state.link(sources.underlay)?.index;
     let families: Vec<Family> = ends.iter().map(|end| end.family).collect();
     let publics = sources.peers.iter().filter_map(|lease| {
         families
@@ -136,12 +136,12 @@ fn detour(
             return None;
         }
     }
-    let name = name_of(sources.facts, other?)?.to_owned();
+    let name = name_of(sources.host_state, other?)?.to_owned();
     Some((name, sample.first()?.to_string()))
 }
 
-fn name_of(facts: &HostState, index: u32) -> Option<&str> {
-    let link = facts.links.iter().find(|link| link.index == index);
+fn name_of(host_state: &HostState, index: u32) -> Option<&str> {
+    let link = host_state.links.iter().find(|link| link.index == index);
     link.map(|link| link.name.as_str())
 }
 
@@ -160,7 +160,7 @@ pub(super) fn link_trouble(name: &str) -> Option<&'static str> {
 
 fn reach(kernel: &mut Netlink, ip: IpAddr) -> Option<Reachability> {
     kernel
-        .facts(&Query {
+        .host_state(&Query {
             can_reach: Some(ip),
             ..Query::default()
         })
@@ -176,8 +176,8 @@ pub(super) fn complete(
     texts: &Texts,
     alone: bool,
 ) {
-    let facts = sources.facts;
-    let index = |name: &str| facts.link(name).map(|link| link.index);
+    let host_state = sources.host_state;
+    let index = |name: &str| host_state.link(name).map(|link| link.index);
     let underlay = index(sources.underlay);
     let target = if peer_path.evidence.direct {
         underlay
@@ -190,10 +190,10 @@ pub(super) fn complete(
         firewall_rules::suspects(texts, &wanted(std::slice::from_ref(&peer_path.end)));
     peer_path.other_source = to_peer.and_then(|reach| reach.source) != Some(peer_path.end.local);
     if peer_path.end.device != DeviceFact::Missing {
-        peer_path.evidence.shadow = shadow(kernel, facts, peer_path, target);
+        peer_path.evidence.shadow = shadow(kernel, host_state, peer_path, target);
     }
     let detour = underlay.filter(|own| to_peer.is_some_and(|reach| reach.link != *own));
-    peer_path.gateway = to_peer.and_then(|reach| gateway(facts, reach));
+    peer_path.gateway = to_peer.and_then(|reach| gateway(host_state, reach));
     let strict = detour
         .map(|_| sources.underlay)
         .filter(|link| is_strict(link));
@@ -204,9 +204,9 @@ pub(super) fn complete(
     }
 }
 
-fn gateway(facts: &HostState, reach: Reachability) -> Option<Gateway> {
+fn gateway(host_state: &HostState, reach: Reachability) -> Option<Gateway> {
     const NO_ARP: u32 = 0x80;
-    let (ip, device) = (reach.gateway?, name_of(facts, reach.link)?);
+    let (ip, device) = (reach.gateway?, name_of(host_state, reach.link)?);
     let flags = fs::read_to_string(format!("/sys/class/net/{device}/flags")).ok()?;
     let flags = u32::from_str_radix(flags.trim().trim_start_matches("0x"), 16).ok()?;
     Some(Gateway {
@@ -273,7 +273,7 @@ fn wrong_hop(
 /// Probes some addresses of the peer's subnet and describes one that is routed elsewhere.
 fn shadow(
     kernel: &mut Netlink,
-    facts: &HostState,
+    host_state: &HostState,
     peer_path: &PeerPath,
     target: Option<u32>,
 ) -> Option<String> {
@@ -288,7 +288,7 @@ fn shadow(
     sample.into_iter().find_map(|ip| match reach(kernel, ip) {
         Some(reach) if Some(reach.link) == target => None,
         Some(reach) => {
-            let link = name_of(facts, reach.link)?;
+            let link = name_of(host_state, reach.link)?;
             Some(format!("packets to {ip} go to {link}"))
         }
         None => Some(format!("the kernel does not route packets to {ip}")),

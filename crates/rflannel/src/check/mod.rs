@@ -130,7 +130,7 @@ async fn look(
 ) -> Document {
     let Comparison {
         mut kernel,
-        facts,
+        host_state,
         resolved,
         desired,
         have,
@@ -147,7 +147,7 @@ async fn look(
     let ends = paths::local_ends(
         &*resolved.backend,
         &known.own,
-        &facts,
+        &host_state,
         &resolved.underlay.name,
         &collect::taken_ports(),
     );
@@ -155,7 +155,7 @@ async fn look(
         backend: &*resolved.backend,
         desired: &desired,
         have: &have,
-        facts: &facts,
+        host_state: &host_state,
         own: (&known.own, known.lost.clone()),
         peers: &known.peers,
         underlay: &resolved.underlay.name,
@@ -384,9 +384,12 @@ fn obstacles(
     waits: bool,
 ) -> Vec<Finding> {
     let node_config = NodeConfig::new(network, config, machine);
-    let facts = Netlink::open().and_then(|mut kernel| kernel.facts(&node_config.query()));
-    let Ok(facts) = facts else { return Vec::new() };
-    let Ok(resolved) = node_config.resolve(&facts, Announced::by(Addresses::default()), |_| None)
+    let host_state = Netlink::open().and_then(|mut kernel| kernel.host_state(&node_config.query()));
+    let Ok(host_state) = host_state else {
+        return Vec::new();
+    };
+    let Ok(resolved) =
+        node_config.resolve(&host_state, Announced::by(Addresses::default()), |_| None)
     else {
         return Vec::new();
     };
@@ -396,7 +399,7 @@ fn obstacles(
         .links()
         .into_iter()
         .filter_map(|(_, spec)| {
-            let fact = paths::device(&spec, &facts, &taken);
+            let fact = paths::device(&spec, &host_state, &taken);
             matches!(fact, DeviceFact::Displaced(_))
                 .then(|| host::device(&spec.name, &fact))
                 .flatten()

@@ -63,7 +63,7 @@ pub struct PeerPath {
 pub fn local_ends(
     backend: &dyn Backend,
     own: &Lease,
-    facts: &HostState,
+    host_state: &HostState,
     underlay: &str,
     taken: &BTreeSet<u16>,
 ) -> Vec<LocalEnd> {
@@ -85,8 +85,8 @@ pub fn local_ends(
                 .map_or_else(|| backend.mtu(), |spec| spec.mtu),
             device: tunnel
                 .as_ref()
-                .map_or(DeviceFact::Right, |spec| device(spec, facts, taken)),
-            address: if tunnel.is_some() || facts.owner(inside).is_some() {
+                .map_or(DeviceFact::Right, |spec| device(spec, host_state, taken)),
+            address: if tunnel.is_some() || host_state.owner(inside).is_some() {
                 inside
             } else {
                 endpoint.local
@@ -101,10 +101,10 @@ pub fn local_ends(
 }
 
 /// Compares a device with the desired one. `taken` are UDP ports that programs have open.
-pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> DeviceFact {
-    let fit = facts.link(&spec.name).map(|found| spec.fit(found));
+pub fn device(spec: &LinkSpec, host_state: &HostState, taken: &BTreeSet<u16>) -> DeviceFact {
+    let fit = host_state.link(&spec.name).map(|found| spec.fit(found));
     let works = matches!(&fit, Some(Fit::Adopt(repairs)) if !repairs.contains(&Repair::Up));
-    if let Some(by) = displaced(spec, facts, taken).filter(|_| !works) {
+    if let Some(by) = displaced(spec, host_state, taken).filter(|_| !works) {
         return DeviceFact::Displaced(by);
     }
     match fit {
@@ -119,12 +119,15 @@ pub fn device(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Devi
     }
 }
 
-fn displaced(spec: &LinkSpec, facts: &HostState, taken: &BTreeSet<u16>) -> Option<String> {
+fn displaced(spec: &LinkSpec, host_state: &HostState, taken: &BTreeSet<u16>) -> Option<String> {
     let LinkSpec { vni, port, .. } = *spec;
     let family = Family::of(spec.local);
     let is_conflicting =
         |vxlan: &VxlanFact| (vxlan.vni, vxlan.port, vxlan.underlay()) == (vni, port, family);
-    let others = facts.links.iter().filter(|link| link.name != spec.name);
+    let others = host_state
+        .links
+        .iter()
+        .filter(|link| link.name != spec.name);
     let conflicting = others
         .into_iter()
         .find(|link| link.vxlan.as_ref().is_some_and(is_conflicting));
@@ -152,7 +155,7 @@ pub struct Sources<'a> {
     /// Entries in the kernel.
     pub have: &'a [Entry],
     /// Interfaces and addresses of this host.
-    pub facts: &'a HostState,
+    pub host_state: &'a HostState,
     /// This host's lease, and what is wrong with it.
     pub own: (&'a Lease, Option<String>),
     pub peers: &'a [Lease],
@@ -345,7 +348,7 @@ impl Sources<'_> {
     fn is_address_of_this_host(&self, ip: IpAddr, family: Family) -> bool {
         !ip.is_loopback()
             && self.own.0.attrs.public(family) != Some(ip)
-            && self.facts.addrs.iter().any(|addr| addr.ip == ip)
+            && self.host_state.addrs.iter().any(|addr| addr.ip == ip)
     }
 
     /// Returns whether leases belong to different hosts, as far as known. A host that got another subnet leaves its old lease behind.
@@ -393,11 +396,11 @@ impl Sources<'_> {
 
     /// Returns whether an address is on a link of the underlay interface.
     pub fn is_on_link(&self, ip: IpAddr) -> bool {
-        let Some(link) = self.facts.link(self.underlay) else {
+        let Some(link) = self.host_state.link(self.underlay) else {
             return false;
         };
         let nets = self
-            .facts
+            .host_state
             .addrs
             .iter()
             .filter(|addr| addr.link == link.index);

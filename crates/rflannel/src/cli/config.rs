@@ -93,8 +93,8 @@ fn validate(matches: &ArgMatches) -> Result<(), CommandError> {
 
 /// Returns the addresses of this host outside of overlays. Addresses of bridges and VXLAN devices may be inside one.
 fn underlay_addresses() -> Vec<(IpAddr, String)> {
-    let facts = Netlink::open()
-        .and_then(|mut kernel| kernel.facts(&Query::default()))
+    let host_state = Netlink::open()
+        .and_then(|mut kernel| kernel.host_state(&Query::default()))
         .unwrap_or_default();
     let is_bridge = |name: &str| {
         Path::new("/sys/class/net")
@@ -102,12 +102,12 @@ fn underlay_addresses() -> Vec<(IpAddr, String)> {
             .join("bridge")
             .exists()
     };
-    let links = facts
+    let links = host_state
         .links
         .iter()
         .filter(|link| link.vxlan.is_none() && !is_bridge(&link.name));
     let on = |link: &LinkFact| {
-        let addresses = facts
+        let addresses = host_state
             .addrs
             .iter()
             .filter(|address| address.link == link.index && !address.link_local);

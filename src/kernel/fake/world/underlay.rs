@@ -87,7 +87,7 @@ impl World {
         }
     }
 
-    pub(in super::super) fn facts(&self) -> HostState {
+    pub(in super::super) fn host_state(&self) -> HostState {
         let addr = |ip: IpAddr| AddrFact {
             link: UNDERLAY,
             ip,

@@ -97,7 +97,7 @@ fn network() -> Live {
     };
     let Some(facts) = Netlink::open()
         .ok()
-        .and_then(|mut kernel| kernel.facts(&asked).ok())
+        .and_then(|mut kernel| kernel.host_state(&asked).ok())
     else {
         return Live {
             default_route: true,

@@ -83,9 +83,9 @@ impl Scene {
 
 /// Returns a public address that a router translates.
 fn translated(config: &Config) -> Option<IpAddr> {
-    let facts = Netlink::open().ok()?.facts(&Query::default()).ok()?;
+    let host_state = Netlink::open().ok()?.host_state(&Query::default()).ok()?;
     let public = config.iface.public_ip.map(IpAddr::V4);
-    public.filter(|ip| facts.owner(*ip).is_none())
+    public.filter(|ip| host_state.owner(*ip).is_none())
 }
 
 fn filter(backend: &dyn Backend) -> Option<Leftover> {

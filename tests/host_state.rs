@@ -17,13 +17,13 @@ const DEFAULTS: Query = Query {
     routes: false,
 };
 
-fn facts(asked: Query) -> HostState {
-    Netlink::open().unwrap().facts(&asked).unwrap()
+fn host_state(asked: Query) -> HostState {
+    Netlink::open().unwrap().host_state(&asked).unwrap()
 }
 
-fn names(facts: &HostState, links: &[u32]) -> Vec<String> {
+fn names(host_state: &HostState, links: &[u32]) -> Vec<String> {
     let name = |index: &u32| {
-        facts
+        host_state
             .links
             .iter()
             .find(|link| link.index == *index)
@@ -47,22 +47,22 @@ fn default_routes_come_best_first_and_of_several_hops_the_first() {
     second();
     run("ip route add default via 10.65.0.2 metric 50");
     run("ip -6 route add default via fd65::2 dev eth1 metric 100");
-    let found = facts(DEFAULTS);
+    let found = host_state(DEFAULTS);
     assert_eq!(names(&found, &found.default_links), ["eth0", "eth1"]);
     assert_eq!(names(&found, &found.default_links_v6), ["eth1"]);
     run("ip route del default via 10.64.255.254");
     run("ip route add default nexthop via 10.65.0.2 nexthop via 10.64.255.254");
-    let found = facts(DEFAULTS);
+    let found = host_state(DEFAULTS);
     assert_eq!(names(&found, &found.default_links), ["eth1", "eth1"]);
     run("ip route add unreachable default metric 5");
-    let found = facts(DEFAULTS);
+    let found = host_state(DEFAULTS);
     assert_eq!(
         names(&found, &found.default_links),
         ["eth1", "eth1"],
         "no way is not a way"
     );
     assert_eq!(
-        facts(Query::default()).default_links,
+        host_state(Query::default()).default_links,
         [0; 0],
         "not asked for"
     );
@@ -76,7 +76,7 @@ fn the_kernel_is_asked_for_the_way_to_an_address() {
     run("ip route add unreachable 10.98.0.0/16");
     let reach = |ip: &str| {
         let ip: IpAddr = ip.parse().unwrap();
-        let found = facts(Query {
+        let found = host_state(Query {
             can_reach: Some(ip),
             ..Query::default()
         });
@@ -105,7 +105,7 @@ fn address_lifetimes_are_read() {
     run("ip addr add 10.64.0.2/16 dev eth0");
     run("ip addr add 10.64.0.3/16 dev eth0 valid_lft 900 preferred_lft 800");
     run("ip addr add 10.64.9.9/32 dev eth0");
-    let found = facts(Query::default());
+    let found = host_state(Query::default());
     let single = |ip: &str| {
         found
             .addrs
@@ -140,7 +140,7 @@ fn addresses_that_are_being_checked_are_marked() {
     run("ip link add lone type veth peer name far");
     run("ip link set lone up");
     run("ip addr add fd00::2/64 dev lone");
-    let found = facts(Query::default());
+    let found = host_state(Query::default());
     let of = |ip: &str| {
         found
             .addrs
