@@ -35,6 +35,8 @@ done
 # shellcheck disable=SC2086
 [ -z "$units" ] || systemctl --root=. --quiet enable $units
 : >etc/fstab
+# An installed package would have the index of all manual pages of the machine written again.
+rm -f var/lib/man-db/auto-update
 echo "$name" >etc/hostname
 tr -d - </proc/sys/kernel/random/uuid >etc/machine-id
 
