@@ -207,17 +207,17 @@ impl Endpoints {
     where
         F: Future<Output = Result<T, ClientError>>,
     {
-        match self.run_counted(index, what, limit, request).await {
+        match self.try_once(index, what, limit, request).await {
             Err((fault, Age::Old)) if fault.is_about_login() => {
                 self.disconnect(index).await;
-                self.run_counted(index, what, limit, request).await
+                self.try_once(index, what, limit, request).await
             }
             done => done,
         }
     }
 
     /// One attempt, which counts in the metrics.
-    async fn run_counted<T, F>(
+    async fn try_once<T, F>(
         &self,
         index: Index,
         what: Operation,
@@ -228,41 +228,32 @@ impl Endpoints {
         F: Future<Output = Result<T, ClientError>>,
     {
         let begin = Instant::now();
-        let result = self.try_once(index, limit, request).await;
+        let (age, result) = match self.client(index).await {
+            Ok((client, age)) => {
+                let result = match timeout(limit, request(client)).await {
+                    Ok(Ok(value)) => Ok(value),
+                    Ok(Err(error)) => Err(self.explain_answer(index, age, &error).await),
+                    Err(_) => Err(Fault::silent(limit)),
+                };
+                (age, result)
+            }
+            Err(fault) => (Age::New, Err(fault)),
+        };
         let address = self.address(index).to_string();
         self.telemetry
             .asked(what.label, &address, result.is_ok(), begin.elapsed());
-        result
+        match result {
+            Ok(value) => Ok((value, age)),
+            Err(fault) => Err((fault, age)),
+        }
     }
 
-    async fn try_once<T, F>(
-        &self,
-        index: Index,
-        limit: Duration,
-        request: &impl Fn(Client) -> F,
-    ) -> Result<(T, Age), (Fault, Age)>
-    where
-        F: Future<Output = Result<T, ClientError>>,
-    {
-        let (client, age) = self
-            .client(index)
-            .await
-            .map_err(|fault| (fault, Age::New))?;
-        match timeout(limit, request(client)).await {
-            Ok(Ok(value)) => Ok((value, age)),
-            Ok(Err(error)) => {
-                let fault = self.explain(index, Fault::from_client(&error)).await;
-                let is_tls = self.address(index).is_tls();
-                Err((
-                    if is_tls && age == Age::New {
-                        fault.perhaps_no_tls()
-                    } else {
-                        fault
-                    },
-                    age,
-                ))
-            }
-            Err(_) => Err((Fault::silent(limit), age)),
+    async fn explain_answer(&self, index: Index, age: Age, error: &ClientError) -> Fault {
+        let fault = self.explain(index, Fault::from_client(error)).await;
+        if age == Age::New && self.address(index).is_tls() {
+            fault.perhaps_no_tls()
+        } else {
+            fault
         }
     }
 
