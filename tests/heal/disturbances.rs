@@ -61,11 +61,11 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ),
     (
         "an address of the overlay added",
-        "ip addr add 172.30.7.7/24 dev flannel.1",
+        "ip addr add 172.30.227.7/24 dev flannel.1",
     ),
     (
         "entries of another program",
-        "bridge fdb add 0a:00:00:00:00:77 dev flannel.1 dst 10.64.9.7; ip neigh add 172.30.7.0 lladdr 0a:00:00:00:00:77 dev flannel.1 nud permanent; ip route add 172.30.7.0/24 via 172.30.7.0 dev flannel.1 onlink",
+        "bridge fdb add 0a:00:00:00:00:77 dev flannel.1 dst 10.64.9.7; ip neigh add 172.30.227.0 lladdr 0a:00:00:00:00:77 dev flannel.1 nud permanent; ip route add 172.30.227.0/24 via 172.30.227.0 dev flannel.1 onlink",
     ),
     ("link down", "ip link set flannel.1 down"),
     (
@@ -122,10 +122,10 @@ fn everything_is_as_before() -> Test {
 #[test]
 fn a_foreign_address_outside_the_overlay_is_left_alone() -> Test {
     let host = Host::start()?;
-    host.sh("ip addr add 169.254.7.7/16 dev flannel.1; ip addr add 172.30.7.7/24 dev flannel.1")?;
+    host.sh("ip addr add 169.254.7.7/16 dev flannel.1; ip addr add 172.30.227.7/24 dev flannel.1")?;
     let gone = || {
         host.sh("ip addr show dev flannel.1")
-            .is_ok_and(|shown| !shown.contains("172.30.7.7"))
+            .is_ok_and(|shown| !shown.contains("172.30.227.7"))
     };
     assert!(lab::wait_until(super::SOON, gone));
     assert!(

@@ -9,7 +9,7 @@ use super::SOON;
 /// Peers in etcd, numbered from 1: subnet 172.30.200+n.0/24, MAC 0a:…:n, public address 10.64.9.n.
 pub const PEERS: usize = 5;
 
-/// The host's own subnet is none of the peers'.
+/// The host's own subnet is neither a peer's nor another one that a test names: all of these are above it.
 pub const NETWORK: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan"}}"#;
 
 /// Ample: a daemon is ready in milliseconds.

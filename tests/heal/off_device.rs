@@ -8,10 +8,10 @@ use super::{SOON, Test};
 const DIRECT: &str = r#"{"Network":"172.30.0.0/16","SubnetLen":24,"SubnetMax":"172.30.199.0","Backend":{"Type":"vxlan","DirectRouting":true}}"#;
 
 /// What strangers have, inside the overlay network and on the underlay.
-const STRANGERS: &str = "ip route add 172.30.99.0/24 via 10.64.255.254 dev eth0 proto static
-    ip route add 172.30.98.0/25 via 10.64.255.254 dev eth0
-    ip route add 172.30.97.0/24 via 10.64.255.254 dev eth0 metric 50
-    ip route add blackhole 172.30.96.0/25 proto 80
+const STRANGERS: &str = "ip route add 172.30.229.0/24 via 10.64.255.254 dev eth0 proto static
+    ip route add 172.30.228.0/25 via 10.64.255.254 dev eth0
+    ip route add 172.30.227.0/24 via 10.64.255.254 dev eth0 metric 50
+    ip route add blackhole 172.30.226.0/25 proto 80
     ip route add 10.99.0.0/16 via 10.64.255.254 dev eth0";
 
 const DISTURBANCES: &[(&str, &str)] = &[
@@ -38,7 +38,7 @@ const DISTURBANCES: &[(&str, &str)] = &[
     ),
     (
         "the underlay goes down and up",
-        "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.64.255.254; ip route replace 172.30.99.0/24 via 10.64.255.254 dev eth0 proto static; ip route replace 172.30.98.0/25 via 10.64.255.254 dev eth0; ip route replace 172.30.97.0/24 via 10.64.255.254 dev eth0 metric 50; ip route replace 10.99.0.0/16 via 10.64.255.254 dev eth0",
+        "ip link set eth0 down; ip link set eth0 up; ip route replace default via 10.64.255.254; ip route replace 172.30.229.0/24 via 10.64.255.254 dev eth0 proto static; ip route replace 172.30.228.0/25 via 10.64.255.254 dev eth0; ip route replace 172.30.227.0/24 via 10.64.255.254 dev eth0 metric 50; ip route replace 10.99.0.0/16 via 10.64.255.254 dev eth0",
     ),
 ];
 
@@ -157,12 +157,12 @@ fn the_own_subnet_is_a_blackhole_where_that_is_asked_for() -> Test {
         .sh("sed -n 's/^FLANNEL_SUBNET=//p' /run/flannel/subnet.env")?
         .trim()
         .replace(".1/", ".0/");
-    host.sh("ip route add blackhole 172.30.96.0/25 proto 80; ip route add blackhole 10.9.0.0/24")?;
+    host.sh("ip route add blackhole 172.30.226.0/25 proto 80; ip route add blackhole 10.9.0.0/24")?;
     let blackholes = |host: &Host| {
         host.sh("ip route show type blackhole | sort")
             .unwrap_or_default()
     };
-    let strangers = "blackhole 10.9.0.0/24 \nblackhole 172.30.96.0/25 proto 80 \n";
+    let strangers = "blackhole 10.9.0.0/24 \nblackhole 172.30.226.0/25 proto 80 \n";
     let ours = format!("blackhole {subnet} proto 164 metric 1024 \n");
     let is = |host: &Host, want: &str| {
         let mut want: Vec<&str> = want.split_inclusive('\n').collect();

@@ -152,13 +152,13 @@ fn bridges_of_an_earlier_lease_are_named() -> Test {
         ))
     };
     add("good0", own)?;
-    add("docker0", "172.30.99.1/24")?;
+    add("docker0", "172.30.219.1/24")?;
     add("cni0", "172.30.206.1/24")?;
     // Whatever the daemon repairs makes it look at the whole host.
     let look = || node.sh("ip route del 172.30.201.0/24");
     look()?;
     let shown = [
-        "docker0 has 172.30.99.1/24, outside this host's subnet",
+        "docker0 has 172.30.219.1/24, outside this host's subnet",
         "restart docker (systemctl restart docker)",
         "cni0 has 172.30.206.1/24, outside this host's subnet",
         "delete it (ip link del cni0)",
